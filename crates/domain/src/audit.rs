@@ -1,8 +1,9 @@
-//! The audit: what operators did, as a chain of entries in which none can be altered or removed unnoticed.
+//! The audit: a chain of entries that records the actions of operators. A changed or removed entry is detectable.
 //!
-//! Each entry carries the hash of the entry before it. An entry that is altered has another hash than the next one names; one that
-//! is removed leaves a gap in the numbers. Only the newest entries could be cut off together with the count of entries, so whoever
-//! wants to notice that keeps the newest number and hash elsewhere.
+//! Each entry carries the hash of the entry before it. The hash of a changed entry differs from the hash that the
+//! next entry names. A removed entry leaves a gap in the numbers. One change is not detectable from the store alone:
+//! the removal of the newest entries together with a matching change of the entry count. To detect that, keep the
+//! newest number and hash outside the store.
 
 use std::collections::BTreeMap;
 
@@ -11,46 +12,47 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// How far an action is.
+/// Phase of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum AuditPhase {
-    /// It is about to be done.
+    /// The action is about to start.
     Begun,
-    /// It was done.
+    /// The action is complete.
     Done {
-        /// The number of the entry that says that it was begun.
+        /// Number of the entry that recorded the start of the action.
         begun: u64,
     },
-    /// It failed. Part of it may have been done.
+    /// The action failed. It may have been applied in part.
     Failed {
-        /// The number of the entry that says that it was begun.
+        /// Number of the entry that recorded the start of the action.
         begun: u64,
-        /// Why.
+        /// Error message of the failure.
         error: String,
     },
 }
 
-/// What an operator does or did, as it is told to the audit.
+/// Content of an audit entry: one action of an operator, as the caller reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditNote {
-    /// Who, as that person or program says: it is recorded, not proven.
+    /// Name of the person or program that acted, as the caller states it. The audit records the name and does not
+    /// prove it.
     pub operator: String,
-    /// What, in a word or two: `groups reset`.
+    /// Action in one or two words: `groups reset`.
     pub action: String,
-    /// To what: a group, a replay, a checkpoint.
+    /// Object of the action: a group, a replay, a checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Why, as the operator says.
+    /// Reason that the operator stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The hash of the plan that it follows, where there is one.
+    /// Hash of the plan that the action follows, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_hash: Option<String>,
-    /// How far it is.
+    /// Phase of the action.
     pub phase: AuditPhase,
-    /// Further facts: what was asked for when it is begun, what came of it when it is over.
+    /// Further facts: the requested values in an entry of the start, the result in an entry of the end.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, Value>,
 }
@@ -59,20 +61,20 @@ pub struct AuditNote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditEntry {
-    /// Its number, from 1, without gaps.
+    /// Number of the entry, from 1, without gaps.
     pub number: u64,
-    /// When, by the store's clock.
+    /// Time of the entry, by the store's clock.
     pub at: Timestamp,
-    /// What.
+    /// The recorded action.
     pub note: AuditNote,
-    /// The hash of the entry before it; empty for the first.
+    /// Hash of the entry before this one. Empty for the first entry.
     pub previous: String,
-    /// SHA-256 over all the above, in hexadecimal.
+    /// SHA-256 over all fields above, in hexadecimal.
     pub hash: String,
 }
 
 impl AuditEntry {
-    /// The entry that follows another; none: the first.
+    /// Returns the entry that follows `previous`. None stands for an empty chain: the entry is then the first one.
     pub fn after(previous: Option<&Self>, number: u64, at: Timestamp, note: AuditNote) -> Self {
         let previous = previous.map_or_else(String::new, |previous| previous.hash.clone());
         let mut entry = Self { number, at, note, previous, hash: String::new() };
@@ -80,14 +82,14 @@ impl AuditEntry {
         entry
     }
 
-    /// Whether it is as it was written.
+    /// Returns whether the entry still matches its hash.
     pub fn is_unaltered(&self) -> bool {
         self.hash == self.own_hash()
     }
 
     fn own_hash(&self) -> String {
         let parts = (self.number, self.at, &self.note, &self.previous);
-        // Nothing of it can fail to be written as JSON; an empty text would have a hash all the same.
+        // These values always serialize to JSON. If they did not, an empty text would be hashed.
         let text = serde_json::to_vec(&parts).unwrap_or_default();
         Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
     }

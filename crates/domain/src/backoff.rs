@@ -1,18 +1,19 @@
-//! How long to wait before a call is tried again. This is arithmetic alone: the caller draws the random number and sleeps.
+//! The pauses before a call is tried again. This module is arithmetic alone: the caller draws the random number and
+//! sleeps.
 //!
-//! A [`Backoff`] doubles its pauses up to a cap. [`Jitter`] spreads callers that failed at the same time. A [`RetryPolicy`]
-//! also ends the tries.
+//! A [`Backoff`] doubles its pauses up to a cap. [`Jitter`] spreads callers that failed at the same time. A
+//! [`RetryPolicy`] also limits the number of retries.
 
 use std::time::Duration;
 
-/// A call is not tried again once so much time has passed since its first try began. A store waits by itself for a lock that another
-/// process holds: without this bound each try would wait as long once more.
+/// Time after the start of the first try within which a call is tried again. A store waits by itself for a lock that
+/// another process holds. Without this bound, each further try would wait that long again.
 pub const RETRY_WITHIN: Duration = Duration::from_secs(30);
 
 /// How a pause is drawn from its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
-    /// Evenly between zero and the bound. It spreads many callers best.
+    /// Evenly between zero and the bound. This spreads many callers best.
     Full,
     /// Evenly between the bound and twice the bound. No pause is shorter than its bound.
     Added,
@@ -21,31 +22,31 @@ pub enum Jitter {
 /// Pauses that double from `base` up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The bound of the first pause.
+    /// Bound of the first pause.
     pub base: Duration,
-    /// The highest bound.
+    /// Highest bound.
     pub cap: Duration,
 }
 
 impl Default for Backoff {
-    /// From 1 second to 30.
+    /// Returns pauses from 1 second up to 30 seconds.
     fn default() -> Self {
         Self::new(Duration::from_secs(1), Duration::from_secs(30))
     }
 }
 
 impl Backoff {
-    /// Pauses that double from `base` up to `cap`.
+    /// Returns pauses that double from `base` up to `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap }
     }
 
-    /// The pause after this many failures in a row, before jitter: `base` after the first.
+    /// Returns the pause after this many consecutive failures, before jitter. After the first failure it is `base`.
     pub fn bound(&self, failures: u32) -> Duration {
         self.base.saturating_mul(1_u32 << failures.saturating_sub(1).min(30)).min(self.cap)
     }
 
-    /// The pause after this many failures in a row. The caller draws `draw` evenly from 0 to 1.
+    /// Returns the pause after this many consecutive failures. The caller draws `draw` evenly from 0 to 1.
     pub fn pause(&self, failures: u32, jitter: Jitter, draw: f64) -> Duration {
         let bound = self.bound(failures);
         let drawn = Duration::try_from_secs_f64(bound.as_secs_f64() * draw.clamp(0.0, 1.0)).unwrap_or(bound);
@@ -56,27 +57,28 @@ impl Backoff {
     }
 }
 
-/// How often a call is tried again, and how long the pauses between the tries are.
+/// The number of retries of a call, and the pauses between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries after the first.
+    /// Number of tries after the first one.
     pub max_retries: u32,
-    /// The pauses between the tries.
+    /// Pauses between the tries.
     pub backoff: Backoff,
 }
 
 impl RetryPolicy {
-    /// For a write whose guards did not hold because another caller wrote first. Such conflicts pass within milliseconds,
-    /// and each means that another caller made progress: 200 tries, at most 16 milliseconds apart.
+    /// Policy for a write whose guards failed because another caller wrote first. Such conflicts pass within
+    /// milliseconds, and each conflict means that another caller made progress. The policy allows 200 tries, at most
+    /// 16 milliseconds apart.
     pub const CONFLICTS: Self =
         Self { max_retries: 199, backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(16)) };
 
-    /// The pause after this many failures in a row; none where the call is not to be tried again.
+    /// Returns the pause after this many consecutive failures, or none if no retry is left.
     pub fn pause(&self, failures: u32, jitter: Jitter, draw: f64) -> Option<Duration> {
         (failures <= self.max_retries).then(|| self.backoff.pause(failures, jitter, draw))
     }
 
-    /// One pause for each retry. `draw` draws evenly from 0 to 1.
+    /// Returns one pause for each retry. `draw` draws evenly from 0 to 1.
     pub fn pauses<D: FnMut() -> f64>(
         self,
         jitter: Jitter,

@@ -1,7 +1,8 @@
-//! What becomes of the events of a batch: stored, stored already, in conflict, erased, or not stored because another was refused.
+//! The outcome of each event of a batch: stored, already stored, a conflict, erased, or not stored because another
+//! event was refused.
 //!
-//! The log is asked for the ids, and this says what follows. An engine settles what it learns of each pending event, stores
-//! what is pending still, settles that, and takes the outcomes.
+//! The engine looks up the ids in the log, and this module derives the outcomes. An engine settles the known outcome
+//! of each pending event, stores the events that are still pending, settles these too, and reads all outcomes.
 
 use std::collections::HashMap;
 
@@ -14,18 +15,18 @@ use crate::{
     position::Position,
 };
 
-/// A batch on its way into a partition.
+/// A batch on its way into a partition, with the outcomes that are known so far.
 #[derive(Debug)]
 pub struct Resolution<'a> {
     batch: &'a [Event],
     atomicity: Atomicity,
-    /// For each event the first of its id.
+    /// For each event, the index of the first event with the same id.
     firsts: Vec<usize>,
     settled: Vec<Option<AppendOutcome>>,
 }
 
 impl<'a> Resolution<'a> {
-    /// Nothing is settled yet.
+    /// Starts a resolution in which no event is settled.
     pub fn new(batch: &'a [Event], atomicity: Atomicity) -> Self {
         let mut first_of_id = HashMap::with_capacity(batch.len());
         let firsts = batch
@@ -36,8 +37,9 @@ impl<'a> Resolution<'a> {
         Self { batch, atomicity, firsts, settled: vec![None; batch.len()] }
     }
 
-    /// The events that are to be looked up or stored, by index: the first of each id that is not settled, and those that
-    /// contradict a first which is itself in conflict with the log, for they may be what the log has.
+    /// Returns the indexes of the events to look up or to store. The first event of each id is pending until it is
+    /// settled. If the first event conflicts with the log, a later event of the id with other content is pending too.
+    /// The log may hold this content.
     pub fn pending(&self) -> Vec<usize> {
         let is_pending = |index: usize, first: usize| {
             self.outcome(index).is_none()
@@ -49,25 +51,27 @@ impl<'a> Resolution<'a> {
         firsts.filter(|(index, first)| is_pending(*index, **first)).map(|(index, _)| index).collect()
     }
 
-    /// Whether an all-or-nothing batch has two contents of one id: then nothing of it is stored, whatever the log has.
+    /// Returns whether an all-or-nothing batch has two contents for one id. The store then stores no event of the
+    /// batch, regardless of the log.
     pub fn is_contradictory(&self) -> bool {
         self.atomicity == Atomicity::AllOrNothing
             && self.firsts.iter().enumerate().any(|(index, first)| !self.is_same(*first, index))
     }
 
-    /// Notes what became of an event.
+    /// Records the outcome of an event.
     pub fn settle(&mut self, index: usize, outcome: AppendOutcome) {
         if let Some(settled) = self.settled.get_mut(index) {
             *settled = Some(outcome);
         }
     }
 
-    /// Whether nothing of the batch may be stored, as far as it is settled.
+    /// Returns whether an outcome that is settled so far prevents the storing of any event of the batch.
     pub fn is_refused(&self) -> bool {
         self.atomicity == Atomicity::AllOrNothing && self.settled.iter().flatten().any(refuses)
     }
 
-    /// What became of each event. One that is not settled, nor the first of its id, was not stored.
+    /// Returns the outcome of each event. An event that is not settled and is the first of its id was not stored. Any
+    /// other event that is not settled follows the first event of its id.
     pub fn outcomes(&self) -> Vec<AppendOutcome> {
         (0..self.batch.len()).map(|index| self.outcome_of(index)).collect()
     }
@@ -80,7 +84,7 @@ impl<'a> Resolution<'a> {
         let same = self.is_same(first, index);
         match self.outcome(first) {
             None if same => AppendOutcome::NotStored,
-            // The first of them has no position, nor will it get one.
+            // The first event of the id has no position and gets none.
             None => AppendOutcome::Conflict(Position::new(0, 0)),
             Some(AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at)) if same => {
                 AppendOutcome::AlreadyStored(at)
@@ -100,13 +104,13 @@ impl<'a> Resolution<'a> {
     }
 }
 
-/// Whether nothing of an all-or-nothing batch may be stored for this outcome.
+/// Returns whether this outcome prevents the storing of any event of an all-or-nothing batch.
 pub fn refuses(outcome: &AppendOutcome) -> bool {
     matches!(outcome, AppendOutcome::Conflict(_) | AppendOutcome::Erased)
 }
 
-/// What an event is to what the log knows of its id: `stored` is the JSON at that place. None where the stored event was removed
-/// meanwhile: the id is to be looked up again.
+/// Returns the outcome of an event whose id the log knows. `stored` is the JSON of the stored event. Returns none if
+/// the stored event was removed in the meantime: the caller then looks up the id again.
 pub fn known_outcome(
     event: &Event,
     state: IdState,

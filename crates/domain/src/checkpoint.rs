@@ -1,4 +1,4 @@
-//! Checkpoints: an operator's named marks in the log.
+//! Checkpoints: named marks that operators set in the log.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,24 +6,24 @@ use serde_json::{Map, Value};
 
 use crate::position::Cursor;
 
-/// A named mark: everything at or before it was processed when it was made.
+/// A named mark. Every event at or before the mark was processed when the checkpoint was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
-    /// Its id, a UUID.
+    /// Id of the checkpoint, a UUID.
     pub id: String,
-    /// Its name, unique among the store's checkpoints.
+    /// Name of the checkpoint, unique among the store's checkpoints.
     pub name: String,
-    /// The mark: recovery replays what comes after it, by position.
+    /// The mark. A recovery replays the events after it, by position.
     pub mark: Cursor,
-    /// The event that was named as the last one processed.
+    /// Id of the event that the operator named as the last one processed.
     pub last_processed_event_id: String,
-    /// How many events the store held at or before the mark when the checkpoint was made.
+    /// Number of events at or before the mark when the checkpoint was made.
     pub event_count: u64,
-    /// What the operator noted.
+    /// Notes of the operator.
     pub metadata: Map<String, Value>,
-    /// When it was made.
+    /// Time at which the checkpoint was made.
     pub created_at: Timestamp,
-    /// Whether retention must keep what comes after the mark.
+    /// Whether retention must keep the events after the mark.
     pub hold: bool,
 }

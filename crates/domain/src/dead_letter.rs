@@ -1,4 +1,4 @@
-//! Dead letters: deliveries that a group gave up on, each with its event, its history and what became of it.
+//! Dead letters: deliveries that a group gave up on. Each keeps its event, its failures and its state.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,42 +6,44 @@ use sha2::{Digest, Sha256};
 
 use crate::{event::Event, position::Position};
 
-/// What has become of a dead letter.
+/// State of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeadLetterState {
-    /// It waits for an operator.
+    /// The dead letter waits for an operator.
     Open,
-    /// It is on its way to its consumer again.
+    /// A redrive is under way: the dead letter is in the replay lane of its group.
     Redriving,
-    /// A redrive was handled.
+    /// A handler handled the redriven event.
     Handled,
-    /// An operator decided that it is not to be handled.
+    /// An operator closed the dead letter without handling it.
     Discarded,
 }
 
 impl DeadLetterState {
-    /// Whether nothing more is to come.
+    /// Returns whether the dead letter is closed: handled or discarded.
     pub fn is_closed(self) -> bool {
         matches!(self, Self::Handled | Self::Discarded)
     }
 }
 
-/// One attempt that failed.
+/// One failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// When.
+    /// Time of the failure.
     pub at: Timestamp,
-    /// What the handler said, the outermost error first and then its causes.
+    /// Messages of the handler's error, the outermost error first, then its causes.
     pub errors: Vec<String>,
 }
 
 impl Failure {
-    /// Bytes of text that are kept of a failure while its delivery is tried again: there may be many such deliveries.
+    /// Most bytes of error text that are kept of a failure while its delivery is tried again. Many deliveries may
+    /// wait for a retry at once, so the bound is low.
     pub const MAX_EARLIER_BYTES: usize = 512;
 
-    /// The failure as it is kept while its delivery is tried again: the outermost errors, shortened.
+    /// Returns the failure in the form that is kept while its delivery is tried again. It keeps the outermost errors,
+    /// up to [`Failure::MAX_EARLIER_BYTES`].
     pub fn shortened(mut self) -> Self {
         let mut left = Self::MAX_EARLIER_BYTES;
         self.errors.retain_mut(|error| {
@@ -61,16 +63,17 @@ impl Failure {
         self
     }
 
-    /// About what it takes.
+    /// Returns the approximate size of the failure, in bytes.
     pub fn size_bytes(&self) -> usize {
         self.errors.iter().map(|error| error.len() + 8).sum::<usize>() + 32
     }
 }
 
-/// Most failures that are kept of a delivery that is tried again.
+/// Most failures that are kept of a delivery while it is tried again.
 pub const MAX_EARLIER_FAILURES: usize = 5;
 
-/// Adds a failure to a history of at most `most`: the first says most about the cause, so those right after it go.
+/// Adds a failure to a history of at most `most` failures, or of 2 if `most` is lower. A full history keeps its first
+/// failure, which says most about the cause, and drops the second one.
 pub fn note_failure(history: &mut Vec<Failure>, failure: Failure, most: usize) {
     if history.len() >= most.max(2) {
         history.remove(1);
@@ -78,27 +81,27 @@ pub fn note_failure(history: &mut Vec<Failure>, failure: Failure, most: usize) {
     history.push(failure);
 }
 
-/// A delivery that a group gives up on, as the consumer reports it. The event itself the store takes from its log.
+/// A delivery that a group gives up on, as the consumer reports it. The store reads the event from its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDeadLetter {
-    /// Where the event is.
+    /// Position of the event.
     pub position: Position,
-    /// How often it was tried.
+    /// Number of attempts of the delivery.
     pub attempts: u32,
-    /// The last failure.
+    /// Last failure.
     pub failure: Failure,
-    /// Failures of the attempts before it, as [`note_failure`] keeps them.
+    /// Failures of the attempts before the last one, as [`note_failure`] keeps them.
     pub earlier: Vec<Failure>,
-    /// See [`fingerprint`].
+    /// Digest that is equal for similar failures: see [`fingerprint`].
     pub fingerprint: String,
-    /// The replay that delivered it, if one did.
+    /// Id of the replay that delivered the event, if one did.
     pub replay_id: Option<String>,
-    /// Whether its key waits behind it.
+    /// Whether the key of the event is parked behind the dead letter.
     pub parked: bool,
 }
 
 impl NewDeadLetter {
-    /// The open letter that a store keeps of it, under an id that the store draws.
+    /// Returns the open dead letter that the store keeps. The store draws the id.
     pub fn into_letter(self, id: String, group: &str, event: Event, now: Timestamp) -> DeadLetter {
         let mut history = Vec::with_capacity(self.earlier.len() + 1);
         for failure in self.earlier.into_iter().chain([self.failure]) {
@@ -123,69 +126,70 @@ impl NewDeadLetter {
     }
 }
 
-/// A dead letter. There is one for each group and position: repeats merge.
+/// A dead letter. A group has one dead letter for each position: repeated failures merge into it.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// Its id.
+    /// Id of the dead letter.
     pub id: String,
-    /// The group that gave up.
+    /// Group that gave up on the delivery.
     pub group: String,
-    /// Where the event is, or was: the event below stays when the log is trimmed.
+    /// Position of the event in the log. After a trim, the log may no longer hold the event. `event` is a copy.
     pub position: Position,
     /// The event.
     pub event: Event,
-    /// What has become of it.
+    /// State of the dead letter.
     pub state: DeadLetterState,
-    /// How often the event was tried, redrives included.
+    /// Number of attempts, those of redrives included.
     pub attempts: u32,
-    /// How each attempt failed, the oldest first: of more than [`DeadLetter::MAX_HISTORY`] the first and the last. Of the attempts
-    /// before a delivery was given up on there are at most [`MAX_EARLIER_FAILURES`], the first and the last. An attempt that
-    /// ended its process left no failure.
+    /// Failures of the attempts, oldest first. Beyond [`DeadLetter::MAX_HISTORY`], the first and the most recent
+    /// failures are kept. Of the attempts before the group gave up, at most [`MAX_EARLIER_FAILURES`] are kept: the
+    /// first and the most recent. An attempt that ended its process left no failure.
     pub history: Vec<Failure>,
-    /// What is the same for failures that are alike.
+    /// Digest that is equal for similar failures: see [`fingerprint`].
     pub fingerprint: String,
-    /// The replay that last delivered it, if one did.
+    /// Id of the replay that last delivered the event, if one did.
     pub replay_id: Option<String>,
-    /// Whether its key waits behind it.
+    /// Whether the key of the event is parked behind the dead letter.
     pub parked: bool,
-    /// When the group first gave up on it.
+    /// Time at which the group first gave up on the delivery.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// Why it was discarded, if it was.
+    /// Reason for which an operator discarded the dead letter, if one did.
     pub reason: Option<String>,
-    /// What an operator made of the event; a redrive sends that.
+    /// Edited event of an operator. A redrive sends it in place of `event`.
     pub edit: Option<LetterEdit>,
 }
 
-/// An event that a redrive sends in place of the one that the group gave up on, which stays as it is.
+/// An event that a redrive sends in place of the original event. The original event does not change.
 #[derive(Debug, Clone)]
 pub struct LetterEdit {
-    /// The event as it is sent: of the same id, type and entities.
+    /// The edited event. It has the same id, type and entities as the original event.
     pub event: Event,
-    /// Who edited it.
+    /// Operator who edited the event.
     pub by: String,
-    /// When.
+    /// Time of the edit.
     pub at: Timestamp,
-    /// Why, if that was said.
+    /// Reason for the edit, if the operator stated one.
     pub reason: Option<String>,
 }
 
 impl DeadLetter {
-    /// Most failures that its history holds.
+    /// Most failures that the history of a dead letter holds.
     pub const MAX_HISTORY: usize = 20;
 
-    /// The event that a redrive sends.
+    /// Returns the event that a redrive sends: the edited event if there is one.
     pub fn redriven_event(&self) -> &Event {
         self.edit.as_ref().map_or(&self.event, |edit| &edit.event)
     }
 
-    /// The last failure.
+    /// Returns the last failure.
     pub fn last_failure(&self) -> Option<&Failure> {
         self.history.last()
     }
 
-    /// Takes a further failure of the same delivery in: the attempts add up, and the letter is open again.
+    /// Merges a further failure of the same delivery into the dead letter. The attempts add up, and the dead letter
+    /// is open again.
     pub fn merge(&mut self, again: NewDeadLetter, at: Timestamp) {
         self.attempts = self.attempts.saturating_add(again.attempts);
         for failure in again.earlier.into_iter().chain([again.failure]) {
@@ -200,8 +204,8 @@ impl DeadLetter {
     }
 }
 
-/// A short text that is equal for alike failures: of the event's type and the outermost error, with whatever looks like an
-/// id or a number taken out.
+/// Returns a short digest that is equal for similar failures: 12 hexadecimal digits. It covers the event type and the
+/// outermost error. Words with a digit, such as ids and numbers, do not count.
 ///
 /// ```
 /// use event_replay_domain::dead_letter::fingerprint;

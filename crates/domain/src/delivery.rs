@@ -1,4 +1,4 @@
-//! Deliveries: one hand-over of an event to a group, and what its handler may answer.
+//! Deliveries: a delivery hands one event to one group. This module also defines the answers of a handler.
 
 use std::{fmt, time::Duration};
 
@@ -7,60 +7,60 @@ use serde::Serialize;
 
 use crate::stored::StoredEvent;
 
-/// Where a delivery comes from.
+/// Origin of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryOrigin {
-    /// The log, as events come.
+    /// The log: the group reads events in log order.
     Live,
     /// A replay.
     Replay {
-        /// The replay.
+        /// Id of the replay.
         replay_id: String,
     },
-    /// A dead letter that was redriven.
+    /// A redrive of a dead letter.
     Redrive {
-        /// The dead letter.
+        /// Id of the dead letter.
         dead_letter: String,
     },
 }
 
-/// One hand-over of an event to a group.
+/// One event on its way to one group.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The event. In a replay its `replay_count` is the count before this replay.
+    /// The event. In a replay, its `replay_count` is the count before this replay.
     pub stored: StoredEvent,
-    /// The group.
+    /// Name of the group.
     pub group: String,
-    /// Which attempt this is, from 1.
+    /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// Whether the group gives up should this attempt fail.
+    /// Whether the group gives up if this attempt fails.
     pub is_last_attempt: bool,
-    /// Where it comes from.
+    /// Origin of the delivery.
     pub origin: DeliveryOrigin,
-    /// When it is handed over.
+    /// Time at which the handler gets the event.
     pub delivered_at: Timestamp,
-    /// When the handler's time is up.
+    /// Time at which the handler's attempt times out.
     pub deadline: Timestamp,
 }
 
-/// What a replayed delivery says of itself, under the names that handlers know.
+/// Facts about the replay of a replayed delivery, under the names that handlers use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayMetadata {
     /// Always true.
     pub is_replay: bool,
-    /// The replay.
+    /// Id of the replay.
     pub replay_id: String,
-    /// When the event happened.
+    /// Timestamp of the event.
     pub original_timestamp: Timestamp,
-    /// When it is handed over.
+    /// Time at which the handler gets the event.
     pub replay_timestamp: Timestamp,
-    /// How often the event has been replayed, this time included.
+    /// Number of replays of the event, this one included.
     pub replay_count: u32,
 }
 
 impl Delivery {
-    /// What it says of its replay; none where it is of none.
+    /// Returns the facts about the replay, or none if no replay sent the delivery.
     pub fn replay(&self) -> Option<ReplayMetadata> {
         let DeliveryOrigin::Replay { replay_id } = &self.origin else { return None };
         Some(ReplayMetadata {
@@ -72,24 +72,25 @@ impl Delivery {
         })
     }
 
-    /// Whether a replay delivers it.
+    /// Returns whether a replay sent the delivery.
     pub fn is_replay(&self) -> bool {
         matches!(self.origin, DeliveryOrigin::Replay { .. })
     }
 }
 
-/// What is to become of a delivery whose handler failed.
+/// The next action for a delivery whose handler failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Try again after the usual pause, as long as attempts are left.
+    /// Try again after the usual backoff, if attempts are left.
     Retry,
-    /// Try again, but not before this much time has passed, as long as attempts are left.
+    /// Try again, but not before this time has passed, if attempts are left.
     RetryAfter(Duration),
-    /// Give up at once: trying again cannot help.
+    /// Give up at once: a retry cannot help.
     GiveUp,
 }
 
-/// Why a handler failed. Any error becomes one by `?`, those of `anyhow` and `eyre` and plain texts included; it is then tried again.
+/// Error of a handler. The `?` operator converts any error into it, including errors of `anyhow` and `eyre` and plain
+/// texts. A converted error is tried again.
 ///
 /// ```
 /// use event_replay_domain::delivery::HandlerError;
@@ -103,39 +104,39 @@ pub enum Verdict {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct HandlerError {
-    /// What happened, the outermost error first and then its causes.
+    /// Messages of the failure, the outermost error first, then its causes.
     pub errors: Vec<String>,
-    /// What is to become of the delivery.
+    /// The next action for the delivery.
     pub verdict: Verdict,
 }
 
 impl HandlerError {
-    /// Most bytes of one message that are kept.
+    /// Most bytes that are kept of one message.
     pub const MAX_MESSAGE_BYTES: usize = 2048;
-    /// Most causes that are kept.
+    /// Most messages that are kept of one error: the outermost one and its causes.
     pub const MAX_CAUSES: usize = 8;
 
-    /// A failure that is tried again.
+    /// Returns an error whose delivery is tried again.
     pub fn retry(message: impl fmt::Display) -> Self {
         Self { errors: vec![bounded(message.to_string())], verdict: Verdict::Retry }
     }
 
-    /// A failure that is tried again, but not before this much time has passed.
+    /// Returns an error whose delivery is tried again, but not before this time has passed.
     pub fn retry_after(pause: Duration, message: impl fmt::Display) -> Self {
         Self { verdict: Verdict::RetryAfter(pause), ..Self::retry(message) }
     }
 
-    /// A failure that no retry can fix.
+    /// Returns an error that no retry can fix.
     pub fn give_up(message: impl fmt::Display) -> Self {
         Self { verdict: Verdict::GiveUp, ..Self::retry(message) }
     }
 
-    /// Whether no retry can fix it.
+    /// Returns whether no retry can fix the error.
     pub fn is_permanent(&self) -> bool {
         self.verdict == Verdict::GiveUp
     }
 
-    /// The outermost error.
+    /// Returns the message of the outermost error.
     pub fn message(&self) -> &str {
         self.errors.first().map_or("", String::as_str)
     }

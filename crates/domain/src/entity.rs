@@ -1,18 +1,18 @@
-//! Entities: the things an event is about, named by its top-level `…Id` members.
+//! Entities: the things that an event names by its top-level `…Id` members.
 
 use serde::{Deserialize, Serialize};
 
-/// A thing that events are about: `userId: "user-123"` names (`user`, `user-123`).
+/// A thing that events name: `userId: "user-123"` names (`user`, `user-123`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entity {
-    /// The member's name without its `Id`: `user`, `targetUser`, `payment`.
+    /// Name of the member without its `Id`: `user`, `targetUser`, `payment`.
     pub kind: String,
-    /// The member's value.
+    /// Value of the member.
     pub id: String,
 }
 
 impl Entity {
-    /// Names an entity.
+    /// Returns the entity of this kind and id.
     pub fn new(kind: impl Into<String>, id: impl Into<String>) -> Self {
         Self { kind: kind.into(), id: id.into() }
     }
@@ -24,7 +24,8 @@ impl std::fmt::Display for Entity {
     }
 }
 
-/// The entity kind that a top-level member names, if it names one.
+/// Returns the entity kind that a top-level member names, if the member names an entity. `correlationId` and
+/// `causationId` name none.
 ///
 /// ```
 /// use event_replay_domain::entity::kind_of_member;

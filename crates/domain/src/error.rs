@@ -1,21 +1,21 @@
-//! What every storage port can suffer, and what a caller may do about it.
+//! Failures that every storage port can return, and the action that each allows.
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// Whether trying again can help.
+/// Whether a retry can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// The same call will fail again until a person changes something.
+    /// The same call fails again until a person changes something.
     Never,
-    /// The fault passes by itself; the same call, with the same ids and bytes, is safe to repeat.
+    /// The fault passes by itself. The same call, with the same ids and bytes, is safe to repeat.
     Later,
-    /// The call may or may not have taken effect; repeating it with the same ids and bytes settles which.
+    /// The call may have taken effect or not. A repeated call with the same ids and bytes shows which.
     ToSettle,
 }
 
-/// A fault of the store itself, shared by the errors of all storage ports.
+/// A failure of the store itself. The errors of all storage ports share it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StorageFailure {
@@ -25,42 +25,42 @@ pub enum StorageFailure {
     /// Another process held the store's lock for longer than the busy timeout.
     #[error("the store was locked by another process for {waited:.1?}")]
     Busy {
-        /// How long this call waited.
+        /// Time that this call waited.
         waited: Duration,
     },
-    /// No space is left; nothing of the call was written.
+    /// The store has no space left. The call wrote nothing.
     #[error("the store is full: {0}")]
     Full(String),
-    /// The store refuses this caller's write (a read-only file, a missing right).
+    /// The store refuses this caller's write, for example because of a read-only file or a missing permission.
     #[error("the store does not permit this: {0}")]
     Denied(String),
-    /// Stored bytes are not what was written.
+    /// Stored bytes differ from the written bytes.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
-    /// What is there is not a store, or one of another layout or namespace.
+    /// The data at the address is not a store, or it is a store of another layout or namespace.
     #[error("{0}")]
     Foreign(String),
-    /// The answer to a write was lost: it is wholly there or wholly absent.
+    /// The answer to a write was lost. The write is applied whole or not at all.
     #[error("the outcome of the write is unknown: {0}")]
     Unknown(String),
-    /// It is stored, and fewer copies of it were confirmed in time than were asked for: should the server be lost now, so may
-    /// be what was stored. Asking for the same again waits for the copies again.
+    /// The data is stored, but fewer copies than requested were confirmed in time. If the server is lost now, the
+    /// data may be lost too. The same call, repeated, waits for the copies again.
     #[error("it is stored, and {confirmed} of {wanted} copies were confirmed within {waited:?}")]
     TooFewCopies {
-        /// Copies that were confirmed.
+        /// Number of confirmed copies.
         confirmed: u64,
-        /// Copies that were asked for.
+        /// Number of requested copies.
         wanted: u64,
-        /// How long they were waited for.
+        /// Time that the call waited for the copies.
         waited: Duration,
     },
-    /// The adapter failed in a way that none of the above describes.
+    /// The adapter failed in a way that no other variant describes.
     #[error("the store failed: {0}")]
     Other(String),
 }
 
 impl StorageFailure {
-    /// Whether repeating the call can help.
+    /// Returns whether a repeated call can help.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Unavailable(_) | Self::Busy { .. } => Retry::Later,
@@ -69,7 +69,7 @@ impl StorageFailure {
         }
     }
 
-    /// A short stable name, for programs.
+    /// Returns a short stable name of the failure, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",

@@ -1,10 +1,10 @@
-//! The event: its bytes as they were published, and an envelope that points into them.
+//! The event: its published bytes, and an envelope that points into them.
 //!
 //! # Constraints
-//! An event is read far oftener than it is written, its bytes must come back as they went in, and a scan must not parse
-//! JSON. So the published text is kept untouched, and everything the system needs to know of it (id, type, time,
-//! entities, ordering key) is found once, on admission, as spans into that text. The spans travel with the event as its
-//! *head*, a few dozen bytes that stores keep beside the text; see [`head`].
+//! An event is read far more often than it is written. Its bytes must be returned as they were published. A scan must
+//! not parse JSON. So the store keeps the published text unchanged. The id, type, time, entities and ordering key are
+//! found once, on admission, as spans into that text. A store keeps the spans beside the text as the *head* of the
+//! event, a few dozen bytes. See [`head`].
 
 mod content;
 mod document;
@@ -37,7 +37,7 @@ use crate::{
     ordering::{KeySource, OrderingKey},
 };
 
-/// A place in an event's text.
+/// A range in the text of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u32,
@@ -56,7 +56,7 @@ pub(crate) struct EntitySpan {
     pub(crate) id: Span,
 }
 
-/// What an event's head knows: where its envelope members are in its text.
+/// Content of an event's head: the places of the envelope members in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) timestamp: Timestamp,
@@ -78,7 +78,7 @@ struct Inner {
     envelope: Envelope,
 }
 
-/// A published event. Cloning is cheap: clones share the same bytes.
+/// A published event. A clone is cheap: all clones share the same bytes.
 ///
 /// ```
 /// use event_replay_domain::{Document, Limits};
@@ -93,7 +93,7 @@ struct Inner {
 pub struct Event(Arc<Inner>);
 
 impl Event {
-    /// Joins a text and an envelope whose spans were checked against it.
+    /// Joins a text with an envelope. The caller has checked the spans of the envelope against the text.
     pub(crate) fn from_parts(text: Box<str>, json_len: usize, envelope: Envelope) -> Self {
         Self(Arc::new(Inner { text, json_len, envelope }))
     }
@@ -102,67 +102,68 @@ impl Event {
         &self.0.envelope
     }
 
-    /// The decoded strings that follow the JSON in the text.
+    /// Returns the decoded strings that follow the JSON in the text.
     pub(crate) fn tail(&self) -> &str {
         self.0.text.get(self.0.json_len..).unwrap_or_default()
     }
 
     fn at(&self, span: Span) -> &str {
-        // Spans are checked when an event is made, so the default is never taken.
+        // Spans are checked when an event is made, so the default is never used.
         self.0.text.get(span.range()).unwrap_or_default()
     }
 
-    /// The event as it was published, byte for byte.
+    /// Returns the JSON of the event, byte for byte as it was published.
     pub fn json(&self) -> &str {
         self.0.text.get(..self.0.json_len).unwrap_or_default()
     }
 
-    /// Its id: opaque text, 1 to 128 bytes.
+    /// Returns the id of the event: opaque text of 1 to 128 bytes.
     pub fn id(&self) -> &str {
         self.at(self.0.envelope.id)
     }
 
-    /// Its type, such as `user.registered`.
+    /// Returns the event type, such as `user.registered`.
     pub fn event_type(&self) -> &str {
         self.at(self.0.envelope.event_type)
     }
 
-    /// The version of its type.
+    /// Returns the version of the event type.
     pub fn version(&self) -> &str {
         self.at(self.0.envelope.version)
     }
 
-    /// The service that published it.
+    /// Returns the source: the service that published the event.
     pub fn source(&self) -> &str {
         self.at(self.0.envelope.source)
     }
 
-    /// When it happened, to the nanosecond. Its spelling and zone offset are in [`Event::json`].
+    /// Returns the time at which the event happened, to the nanosecond. The original spelling and zone offset are in
+    /// [`Event::json`].
     pub fn timestamp(&self) -> Timestamp {
         self.0.envelope.timestamp
     }
 
-    /// The workflow it belongs to.
+    /// Returns the correlation id: the workflow of the event.
     pub fn correlation_id(&self) -> Option<&str> {
         self.0.envelope.correlation_id.map(|span| self.at(span))
     }
 
-    /// The event that caused it.
+    /// Returns the causation id: the id of the event that caused this event.
     pub fn causation_id(&self) -> Option<&str> {
         self.0.envelope.causation_id.map(|span| self.at(span))
     }
 
-    /// The entities it names, as (kind, id), in the order of its members.
+    /// Returns the entities that the event names, as (kind, id), in the order of the members.
     pub fn entities(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.envelope.entities.iter().map(|entity| (self.at(entity.kind), self.at(entity.id)))
     }
 
-    /// Whether it names this entity.
+    /// Returns whether the event names this entity.
     pub fn names(&self, entity: &Entity) -> bool {
         self.entities().any(|(kind, id)| kind == entity.kind && id == entity.id)
     }
 
-    /// What keeps its order; see [`crate::ordering`].
+    /// Returns the key within which events stay in order. See [`crate::ordering`].
     pub fn ordering_key(&self) -> OrderingKey<'_> {
         let by_id = OrderingKey { kind: "event", id: self.id() };
         match self.0.envelope.key {
@@ -177,7 +178,7 @@ impl Event {
         }
     }
 
-    /// The same event with another ordering key. Meant for admission, before the event is stored.
+    /// Returns the same event with another ordering key. It is meant for admission, before the event is stored.
     #[must_use]
     pub fn with_key_source(self, key: KeySource) -> Self {
         if self.0.envelope.key == key {
@@ -187,12 +188,12 @@ impl Event {
         Self::from_parts(self.0.text.clone(), self.0.json_len, envelope)
     }
 
-    /// The delivery options that its publisher set.
+    /// Returns the delivery options that the publisher set.
     pub fn options(&self) -> DeliveryOptions {
         self.0.envelope.options
     }
 
-    /// The same event with other delivery options. Meant for admission, before the event is stored.
+    /// Returns the same event with other delivery options. It is meant for admission, before the event is stored.
     #[must_use]
     pub fn with_options(self, options: DeliveryOptions) -> Self {
         if self.0.envelope.options == options {
@@ -202,29 +203,30 @@ impl Event {
         Self::from_parts(self.0.text.clone(), self.0.json_len, envelope)
     }
 
-    /// The event parsed, for readers of its content. Numbers beyond 64 bits become floats here: compare and store
-    /// [`Event::json`], never this.
+    /// Returns the event as parsed JSON, for readers of its content. Numbers beyond 64 bits become floats here. To
+    /// compare or store an event, use [`Event::json`], never this value.
     ///
     /// # Errors
-    /// Only when the text is not JSON, which an event that was admitted cannot be.
+    /// Returns an error when the text is not JSON. This cannot happen for an admitted event.
     pub fn value(&self) -> Result<Value, serde_json::Error> {
         serde_json::from_str(self.json())
     }
 
-    /// Size of its JSON in bytes.
+    /// Returns the size of the event's JSON, in bytes.
     pub fn size_bytes(&self) -> usize {
         self.0.json_len
     }
 
-    /// Whether another event has the same content: byte-equal, else equal as JSON with members unordered and numbers
-    /// compared by exact decimal value.
+    /// Returns whether another event has the same content. The contents are the same if the bytes are equal. They are
+    /// also the same if the JSON values are equal, with members in any order and numbers compared by exact decimal
+    /// value.
     pub fn same_content(&self, other: &Event) -> bool {
         same_content(self.json(), other.json())
     }
 }
 
 impl std::fmt::Debug for Event {
-    /// Names the event; never shows its content, which may be personal data.
+    /// Names the event and never shows its content, which may be personal data.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Event")
             .field("id", &self.id())

@@ -1,4 +1,4 @@
-//! What a conditional append expects of the log.
+//! Expectations: the conditions of a conditional append on the log.
 
 use std::{fmt, sync::Arc};
 
@@ -11,19 +11,19 @@ use crate::{
     stored::StoredEvent,
 };
 
-/// How much of the log an expectation is about.
+/// The part of the log that an expectation covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExpectationScope {
-    /// Every event of the store. It can be checked where the store has one partition.
+    /// Every event of the store. A store checks this scope only if it has one partition.
     #[default]
     Store,
-    /// The events with the ordering key of the events that are appended. They lie in one partition, whatever the number of
+    /// The events with the ordering key of the appended events. They lie in one partition, for any number of
     /// partitions.
     Key,
 }
 
-/// Expects that no event of a filter stands behind a place in the log. A conditional append stores its events only if that holds
-/// in the step that stores them.
+/// Expects that the log has no event of a filter after a place. A conditional append stores its events only if the
+/// expectation holds in the step that stores them.
 ///
 /// ```
 /// use event_replay_domain::{Cursor, Expectation, Filter, StoreId};
@@ -37,50 +37,52 @@ pub enum ExpectationScope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an expectation is checked by the append that it is given to"]
 pub struct Expectation {
-    /// The events that must not be there.
+    /// Filter of the events that must not be in the log.
     pub filter: Arc<Filter>,
-    /// How much of the log is checked.
+    /// Part of the log that is checked.
     pub scope: ExpectationScope,
-    /// The last place whose events are known: those at or before it may match. None: no event that the log holds may match.
+    /// The last place whose events are known. Events at or before it may match the filter. If it is none, no event in
+    /// the log may match.
     pub after: Option<Cursor>,
 }
 
 impl Expectation {
-    /// No event in the log matches.
+    /// Expects that no event in the log matches.
     pub fn none_of(filter: impl Into<Arc<Filter>>) -> Self {
         Self { filter: filter.into(), scope: ExpectationScope::Store, after: None }
     }
 
-    /// No event behind this place matches: mostly the head of the log at the time of the read that the decision is based on.
+    /// Restricts the expectation to events after this place. It is mostly the head of the log at the read on which
+    /// the decision is based.
     pub fn after(self, known: Cursor) -> Self {
         Self { after: Some(known), ..self }
     }
 
-    /// Only the events with the ordering key of the appended events count. A store of several partitions checks no other
-    /// expectations.
+    /// Restricts the expectation to events with the ordering key of the appended events. A store with several
+    /// partitions checks no other expectations.
     pub fn of_key(self) -> Self {
         Self { scope: ExpectationScope::Key, ..self }
     }
 }
 
-/// Events above a sequence of a partition that match.
+/// Matching events above a sequence of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewerEvents {
-    /// Which.
+    /// Filter of the events.
     pub filter: Arc<Filter>,
-    /// Their ordering key; none: any.
+    /// Ordering key of the events. None stands for any key.
     pub key: Option<Key>,
     /// The sequence (exclusive).
     pub after: u64,
 }
 
 impl NewerEvents {
-    /// The events of a filter, and of an ordering key where one is given, above a sequence. The filter also names what the key is
-    /// made of, so that an index may find them.
+    /// Returns the events of a filter above a sequence, restricted to an ordering key if one is given. The filter
+    /// also names the parts of the key, so that an index can find the events.
     pub fn new(filter: &Arc<Filter>, key: Option<Key>, after: u64) -> Self {
         let mut narrowed = Arc::clone(filter);
         match key.as_ref().map(|key| (&*key.kind, &*key.id)) {
-            // An event's own id: no index of others.
+            // The key is an event's own id, and no index finds other events by it.
             None | Some(("event", _)) => {}
             Some(("correlation", id)) if filter.correlation_ids.is_empty() => {
                 narrowed = Arc::new(Filter::clone(filter).correlated(id));
@@ -96,7 +98,7 @@ impl NewerEvents {
         Self { filter: narrowed, key, after }
     }
 
-    /// Whether an event above the sequence is one of them.
+    /// Returns whether an event above the sequence is one of the described events.
     pub fn contains(&self, event: &Event) -> bool {
         let has_key = |key: &Key| {
             let own = event.ordering_key();
@@ -106,14 +108,14 @@ impl NewerEvents {
     }
 }
 
-/// An event that an expectation had ruled out.
+/// An event in the log that an expectation rules out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnexpectedEvent {
-    /// Where it is.
+    /// Position of the event.
     pub position: Position,
-    /// Its id.
+    /// Id of the event.
     pub id: String,
-    /// Its type.
+    /// Type of the event.
     pub event_type: String,
 }
 
@@ -156,7 +158,7 @@ mod tests {
         let (ann, bob) = (event(r#","userId":"ann""#), event(r#","userId":"bob""#));
         let of_ann = newer(&ann, Filter::default());
         assert!(of_ann.contains(&ann) && !of_ann.contains(&bob));
-        // The same entity, and another key.
+        // The same entity with another key.
         let other = event(r#","userId":"ann","correlationId":"c""#).with_key_source(KeySource::Correlation);
         assert!(!of_ann.contains(&other));
         assert!(newer(&other, Filter::default()).contains(&other));

@@ -1,4 +1,4 @@
-//! Which slice of history: conditions on an event, all of which must hold.
+//! Filters: a filter selects events by conditions. An event matches if all conditions hold.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -11,8 +11,9 @@ use thiserror::Error;
 
 use crate::{condition::Condition, entity::Entity, event::Event};
 
-/// A filter. Its parts are ANDed; the values of one part are ORed; an empty part excludes nothing.
-/// Entities of one kind are one part: two users are either, a user and a course are both.
+/// A filter. An event matches if it matches every part. It matches a part if it matches one value of the part. An
+/// empty part excludes nothing. The entities of one kind are one part: two users mean one or the other, a user and a
+/// course mean both.
 ///
 /// ```
 /// use event_replay_domain::Filter;
@@ -23,7 +24,7 @@ use crate::{condition::Condition, entity::Entity, event::Event};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Types, or patterns with `*`.
+    /// Event types, or patterns with `*`.
     pub types: Vec<TypePattern>,
     /// Sources.
     pub sources: BTreeSet<String>,
@@ -33,16 +34,16 @@ pub struct Filter {
     pub entities: BTreeMap<String, BTreeSet<String>>,
     /// Event ids.
     pub event_ids: HashSet<String>,
-    /// The earliest timestamp of an event, inclusive.
+    /// Earliest timestamp of an event, inclusive.
     pub from: Option<Timestamp>,
-    /// The latest timestamp of an event, inclusive.
+    /// Latest timestamp of an event, inclusive.
     pub to: Option<Timestamp>,
-    /// A condition on the content.
+    /// Condition on the content.
     pub condition: Option<Arc<dyn Condition>>,
 }
 
 impl PartialEq for Filter {
-    /// Conditions are equal where their texts are.
+    /// Two conditions are equal if their texts are equal.
     fn eq(&self, other: &Self) -> bool {
         let Self { types, sources, correlation_ids, entities, event_ids, from, to, condition } = self;
         let text =
@@ -59,34 +60,34 @@ impl PartialEq for Filter {
 
 impl Eq for Filter {}
 
-/// Why a filter makes no sense.
+/// Errors of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FilterError {
     /// The time range ends before it begins.
     #[error("the time range is empty: from {from} is after to {to}")]
     EmptyRange {
-        /// Where it begins.
+        /// Begin of the range.
         from: Timestamp,
-        /// Where it ends.
+        /// End of the range.
         to: Timestamp,
     },
-    /// A text is no filter as [`Filter`] writes itself.
+    /// The text is not a filter in the JSON form that [`Filter`] writes.
     #[error("this is not a filter as this program writes them: {0}")]
     Unreadable(String),
     /// The condition of a written filter cannot be compiled.
     #[error("the condition {text:?} cannot be compiled: {reason}")]
     BadCondition {
-        /// The condition.
+        /// Text of the condition.
         text: String,
-        /// Why not.
+        /// Message of the compiler.
         reason: String,
     },
 }
 
-/// Compiles the text of a condition; the error says what is wrong with it.
+/// Compiles the text of a condition. The error is a message for people.
 pub type Compile = dyn Fn(&str) -> Result<Arc<dyn Condition>, String> + Send + Sync;
 
-/// A filter as it is written.
+/// The written form of a filter.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Written {
@@ -102,64 +103,66 @@ struct Written {
 }
 
 impl Filter {
-    /// The filter of one correlation id.
+    /// Returns the filter of one correlation id.
     pub fn correlation(id: impl Into<String>) -> Self {
         Self { correlation_ids: BTreeSet::from([id.into()]), ..Self::default() }
     }
 
-    /// The filter of types, or of patterns with `*`.
+    /// Returns the filter of event types, or of patterns with `*`.
     pub fn types<T: AsRef<str>>(types: impl IntoIterator<Item = T>) -> Self {
         let types = types.into_iter().map(|pattern| TypePattern::new(pattern.as_ref())).collect();
         Self { types, ..Self::default() }
     }
 
-    /// The same filter, of events that happened from one instant to another, both included.
+    /// Restricts the filter to events that happened between two instants, both included.
     #[must_use]
     pub fn between(self, from: Timestamp, to: Timestamp) -> Self {
         self.since(from).through(to)
     }
 
-    /// The same filter, of events that happened at this instant or later.
+    /// Restricts the filter to events that happened at this instant or later.
     #[must_use]
     pub fn since(mut self, from: Timestamp) -> Self {
         self.from = Some(from);
         self
     }
 
-    /// The same filter, of events that happened at this instant or earlier.
+    /// Restricts the filter to events that happened at this instant or earlier.
     #[must_use]
     pub fn through(mut self, to: Timestamp) -> Self {
         self.to = Some(to);
         self
     }
 
-    /// The same filter, of events that name this entity, such as `("user", "user-123")`. Of several of one kind an event names any;
-    /// of several kinds it names one of each.
+    /// Restricts the filter to events that name this entity, such as `("user", "user-123")`. With several entities of
+    /// one kind, an event must name one of them. With several kinds, it must name one entity of each kind.
     #[must_use]
     pub fn entity(mut self, kind: impl Into<String>, id: impl Into<String>) -> Self {
         self.add_entity(Entity::new(kind, id));
         self
     }
 
-    /// The same filter, of events of this correlation id, or of another one that it has.
+    /// Restricts the filter to events of this correlation id, in addition to the correlation ids that the filter has
+    /// already.
     #[must_use]
     pub fn correlated(mut self, id: impl Into<String>) -> Self {
         self.correlation_ids.insert(id.into());
         self
     }
 
-    /// The filter of one entity.
+    /// Returns the filter of one entity.
     pub fn of_entity(entity: Entity) -> Self {
         Self { entities: BTreeMap::from([(entity.kind, BTreeSet::from([entity.id]))]), ..Self::default() }
     }
 
-    /// Reads a filter back from the JSON that it writes itself as. A member that is not known is refused: passing it
-    /// over would let more through.
+    /// Reads a filter from its written JSON. An unknown member is an error: a reader that ignored it would select
+    /// more events.
     ///
     /// # Errors
-    /// When the text is no such JSON, or its condition does not compile.
+    /// Returns [`FilterError::Unreadable`] when the text is not such JSON, and [`FilterError::BadCondition`] when its
+    /// condition does not compile.
     pub fn from_json(json: &str, compile: &Compile) -> Result<Self, FilterError> {
-        // An array would be taken for the members in order.
+        // Without this check, an array would be read as the members in order.
         if !json.starts_with('{') {
             return Err(FilterError::Unreadable("it is no JSON object".to_owned()));
         }
@@ -185,7 +188,7 @@ impl Filter {
         self.entities.entry(entity.kind).or_default().insert(entity.id);
     }
 
-    /// Whether it lets every event through.
+    /// Returns whether every event matches.
     pub fn is_everything(&self) -> bool {
         self.types.is_empty()
             && self.sources.is_empty()
@@ -197,10 +200,10 @@ impl Filter {
             && self.condition.is_none()
     }
 
-    /// Checks that it can match anything.
+    /// Checks that an event can match.
     ///
     /// # Errors
-    /// When the time range ends before it begins.
+    /// Returns [`FilterError::EmptyRange`] when the time range ends before it begins.
     pub fn check(&self) -> Result<(), FilterError> {
         match (self.from, self.to) {
             (Some(from), Some(to)) if from > to => Err(FilterError::EmptyRange { from, to }),
@@ -208,7 +211,7 @@ impl Filter {
         }
     }
 
-    /// Whether an event matches: the definition that every store's indexes must agree with.
+    /// Returns whether an event matches. The indexes of every store must agree with this definition.
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_envelope(event) && self.condition.as_ref().is_none_or(|condition| condition.holds(event))
     }
@@ -229,7 +232,7 @@ impl Filter {
 }
 
 impl Serialize for Filter {
-    /// A canonical form: parts that exclude nothing are left out, values are sorted.
+    /// Writes a canonical form: it leaves out parts that exclude nothing, and sorts values.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if !self.types.is_empty() {
@@ -261,29 +264,29 @@ impl Serialize for Filter {
     }
 }
 
-/// An event type, or a pattern in which `*` stands for any run of characters, dots included: `user.*` matches
-/// `user.registered` and `user.profile.updated`. A type that itself contains `*` matches its own text.
+/// An event type, or a pattern. In a pattern, `*` stands for any run of characters, dots included: `user.*` matches
+/// `user.registered` and `user.profile.updated`. A type that contains `*` matches its own text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TypePattern(String);
 
 impl TypePattern {
-    /// A pattern.
+    /// Returns the pattern with this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Its text.
+    /// Returns the text of the pattern.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The one type it can match, where it has no `*`.
+    /// Returns the one type that the pattern matches, if the pattern has no `*`.
     pub fn exact(&self) -> Option<&str> {
         (!self.0.contains('*')).then_some(self.as_str())
     }
 
-    /// Whether a type matches.
+    /// Returns whether a type matches.
     ///
     /// ```
     /// use event_replay_domain::TypePattern;
@@ -302,7 +305,7 @@ impl TypePattern {
             if pieces.peek().is_none() {
                 return text.ends_with(piece);
             }
-            // Taking the earliest occurrence leaves the most text for the pieces that follow.
+            // The earliest occurrence leaves the most text for the remaining pieces.
             match text.find(piece) {
                 Some(at) => text = text.get(at + piece.len()..).unwrap_or_default(),
                 None => return false,

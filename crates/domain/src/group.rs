@@ -1,22 +1,25 @@
-//! Consumer groups: who they are, what their segments hold, and how keys are spread over segments.
+//! Consumer groups: their settings, the state of their segments, and the spread of keys over segments.
 //!
 //! # Constraints
-//! Each event is handed to each group at least once; events of one key in log order; any number of processes share the
-//! work; a crash at any moment loses nothing, repeats little, and never blames an event for its neighbour.
+//! Each event is delivered to each group at least once. Events of one key are delivered in log order. Any number of
+//! processes share the work. A crash at any moment loses nothing and repeats little. A crash counts only against an
+//! event that was in flight then, and never against its neighbours.
 //!
 //! # Design
-//! A group has a fixed number of *segments*. A segment takes the keys whose hash falls to it, and lies within one partition.
-//! A process leases segments. Of a segment the store keeps:
+//! A group has a fixed number of *segments*. A segment holds the keys whose hash selects it, and lies within one
+//! partition. A process leases segments. The store keeps this state of a segment:
 //!
-//! - its *cursor*: everything of it at or below is done, or named by a row of the ledger;
-//! - its *claim*: what lies between cursor and claim may have been handed to a handler. It is raised, and committed,
-//!   before anything is handed over. The next consumer that leases it finds nothing there if the one before it ended in order; else what
-//!   was in hand then. What was in hand at a second end too is *suspect*: it may be what ends processes;
-//! - its *ledger*: a row for each key that does not go with the cursor, because its event waits to be tried again, runs
-//!   for long, or is parked. Later events of the key are not copied: they lie between the row's position and its `through`,
-//!   and are found again by the key.
+//! - its *cursor*: every event of the segment at or before it is done, or belongs to a row of the ledger;
+//! - its *claim*: events between cursor and claim may be in flight. The consumer raises and commits the claim before
+//!   the delivery. After an orderly end of a consumer, the next consumer finds no event there. After a crash, it
+//!   finds the events that were in flight. An event that was in flight at two crashes is *suspect*: it may be the
+//!   cause of the crashes;
+//! - its *ledger* (the blocked keys): one row for each key that does not follow the cursor. The event of such a key
+//!   waits for a retry, runs for long, or is a dead letter behind which the key is parked. The ledger does not copy
+//!   later events of the key. They lie between the position of the row and its `through`, and a read by the key finds
+//!   them.
 //!
-//! The logic over these facts is in the bus; a store keeps them, and refuses commits under a lost lease.
+//! The bus implements the logic over these facts. A store keeps the facts, and refuses commits under a lost lease.
 
 mod delivery_state;
 mod gaps;
@@ -45,164 +48,166 @@ pub use pending::{MAX_PENDING_LOOKS, Pending};
 pub use share::fair_share;
 pub use spec::{GroupSpec, GroupSpecError, MAX_NAME_BYTES};
 
-/// Segments of a group that says nothing else.
+/// Default number of segments of a group.
 pub const DEFAULT_SEGMENTS: u16 = 16;
 /// Most segments of a group.
 pub const MAX_SEGMENTS: u16 = 1024;
-/// Rows of the ledger that a segment may have; at this bound it reads no further.
+/// Most ledger rows (blocked keys) of a segment. At this bound, the segment reads no further events.
 pub const MAX_BLOCKED_KEYS: usize = 10_000;
-/// Bytes that a segment's ledger may have (see [`BlockedKey::size_bytes`]); at this bound it reads no further.
+/// Most bytes of a segment's ledger (see [`BlockedKey::size_bytes`]). At this bound, the segment reads no further
+/// events.
 pub const MAX_LEDGER_BYTES: usize = 16 * 1024 * 1024;
-/// References that a segment's replay lane may hold.
+/// Most references that a segment's replay lane (its replay queue) holds.
 pub const MAX_LANE_REFERENCES: usize = 10_000;
-/// A group that no consumer has visited for this long holds no history back, where nothing else is asked for.
+/// Default time without a visit of a consumer after which a group no longer holds events back from retention.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A group as the store knows it.
+/// A group as the store records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupRecord {
-    /// What it is.
+    /// Settings of the group.
     #[serde(flatten)]
     pub spec: GroupSpec,
-    /// When it was made.
+    /// Time at which the group was made.
     pub created_at: Timestamp,
-    /// When a consumer last renewed its leases, or when it was made.
+    /// Time at which a consumer last renewed its leases, or at which the group was made.
     pub last_seen_at: Timestamp,
-    /// History that was removed before the group had passed it, the oldest first.
+    /// Gaps: events that retention removed before the group had passed them, the oldest gap first.
     pub gaps: Vec<Gap>,
 }
 
 /// A lease on a segment: the right to commit to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lease {
-    /// The group.
+    /// Name of the group.
     pub group: String,
-    /// The segment.
+    /// Number of the segment.
     pub segment: u16,
-    /// The fencing number: each lease of a segment has a higher one than the lease before it.
+    /// Fencing token. Each lease of a segment has a higher number than the lease before it.
     pub epoch: u64,
-    /// Drawn at random by the consumer, so that two consumers never hold equal leases, not even after a store has lost
-    /// its newest epochs.
+    /// Random number that the consumer draws. With it, two consumers never hold equal leases, even after a store has
+    /// lost its newest epochs.
     pub token: u64,
 }
 
-/// A key that does not go with its segment's cursor.
+/// A blocked or parked key: a key that does not follow its segment's cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedKey {
     /// The key.
     pub key: Key,
-    /// The sequence of its first event that is not done.
+    /// Sequence of the key's first event that is not done.
     pub position: u64,
-    /// The sequence up to which events of the key were passed by the cursor: those from `position` to here are still to
-    /// be handled.
+    /// Highest sequence up to which the cursor has passed events of the key. The group has still to handle the events
+    /// from `position` to here.
     pub through: u64,
-    /// Events of the key up to here may have been handed over; below `position` where none was.
+    /// Claim of the key: events of the key up to here may be in flight. It is below `position` if no event is.
     pub claimed_to: u64,
-    /// How often the event at `position` has been tried.
+    /// Number of attempts of the event at `position`.
     pub attempts: u32,
-    /// How often a consumer ended, without giving its segment back, while the event at `position` was claimed.
+    /// Number of consumers that ended, without release of the segment, while the event at `position` was claimed.
     pub ends: u32,
-    /// When it may be tried next; none where the key is parked behind a dead letter.
+    /// Earliest time of the next attempt. None if the key is parked behind a dead letter.
     pub due: Option<Timestamp>,
-    /// What the last attempt said; empty where there was none.
+    /// Error message of the last attempt. Empty if there was no attempt.
     pub error: String,
-    /// What each attempt of the event at `position` said, as [`crate::dead_letter::note_failure`] keeps it.
+    /// Failures of the attempts of the event at `position`, as [`crate::dead_letter::note_failure`] keeps them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
-    /// Since when the key is blocked.
+    /// Time since which the key is blocked.
     pub since: Timestamp,
 }
 
 impl BlockedKey {
-    /// About what the row takes.
+    /// Returns the approximate size of the row, in bytes.
     pub fn size_bytes(&self) -> usize {
         let failures: usize = self.failures.iter().map(Failure::size_bytes).sum();
         self.key.kind.len() + self.key.id.len() + self.error.len() + failures + 64
     }
 
-    /// The sequence of its first event that is still to be handled: a parked key waits behind an event that is a dead letter.
+    /// Returns the sequence of the key's first event that is still to be handled. For a parked key, it is after
+    /// `position`, because the event at `position` is a dead letter.
     pub fn first_open(&self) -> u64 {
         self.position + u64::from(self.due.is_none())
     }
 
-    /// Whether its event may have been handed over.
+    /// Returns whether the event at `position` may be in flight.
     pub fn is_claimed(&self) -> bool {
         self.claimed_to >= self.position
     }
 }
 
-/// What the store keeps of a segment.
+/// State of a segment in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SegmentState {
-    /// The partition it lies in.
+    /// Partition of the segment.
     pub partition: u16,
-    /// Everything of the segment at or below this sequence is done, or in the ledger.
+    /// Cursor: every event of the segment at or before this sequence is done, or in the ledger.
     pub cursor: u64,
-    /// Events of the segment up to here may have been handed over; never below the cursor.
+    /// Claim: events of the segment up to this sequence may be in flight. It is never below the cursor.
     pub claimed_to: u64,
-    /// The ledger.
+    /// The ledger: the blocked and parked keys.
     pub blocked: Vec<BlockedKey>,
 }
 
-/// How a segment is doing, for people and for health.
+/// Status of a segment, for people and for health checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SegmentStatus {
-    /// The segment.
+    /// Number of the segment.
     pub segment: u16,
-    /// Its partition.
+    /// Partition of the segment.
     pub partition: u16,
-    /// Who has leased it, if anyone has.
+    /// Consumer that holds the lease, if one does.
     pub consumer: Option<String>,
-    /// Its cursor.
+    /// Cursor of the segment.
     pub cursor: u64,
-    /// Keys in its ledger.
+    /// Number of blocked and parked keys.
     pub blocked_keys: u64,
-    /// Of these, how many are parked behind a dead letter.
+    /// Number of parked keys: keys that wait behind a dead letter.
     pub parked_keys: u64,
-    /// The lowest position of its ledger.
+    /// Lowest position in the ledger.
     pub oldest_blocked: Option<u64>,
-    /// References that wait in its replay lane.
+    /// Number of references in the replay lane.
     pub lane: u64,
 }
 
-/// A consumer of a group.
+/// Status of a consumer of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerStatus {
-    /// Its name: unique among the group's consumers.
+    /// Name of the consumer, unique among the group's consumers.
     pub name: String,
-    /// Until when it counts as alive.
+    /// Time until which the consumer counts as alive.
     pub alive_until: Timestamp,
-    /// Segments it has leased.
+    /// Number of segments that the consumer has leased.
     pub segments: u16,
 }
 
-/// How a group is doing.
+/// Status of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupStatus {
     /// The group.
     #[serde(flatten)]
     pub record: GroupRecord,
-    /// Its segments, in order.
+    /// Segments of the group, in order.
     pub segments: Vec<SegmentStatus>,
-    /// Its consumers that are alive, by name.
+    /// Consumers of the group that are alive, by name.
     pub consumers: Vec<ConsumerStatus>,
-    /// Partitions of the store that did not answer: their segments are not listed, and their consumers may be alive.
+    /// Partitions of the store that did not answer. Their segments are not listed, and their consumers may be alive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreachable: Vec<u16>,
 }
 
 impl GroupStatus {
-    /// The lowest cursor of a partition's segments.
+    /// Returns the lowest cursor of the segments of a partition.
     pub fn cursor(&self, partition: u16) -> Option<u64> {
         self.segments.iter().filter(|s| s.partition == partition).map(|s| s.cursor).min()
     }
 
-    /// Keys in its ledger.
+    /// Returns the number of blocked and parked keys.
     pub fn blocked_keys(&self) -> u64 {
         self.segments.iter().map(|segment| segment.blocked_keys).sum()
     }

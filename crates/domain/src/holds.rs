@@ -1,4 +1,5 @@
-//! What trims must keep in one partition, for whom, and what of it a group has not passed.
+//! Holds: the events of one partition that trims must keep, the holder of each, and the events that a group has not
+//! passed.
 
 use std::collections::HashSet;
 
@@ -9,37 +10,38 @@ use crate::{
     group::{BlockedKey, GroupKey, Key},
 };
 
-/// Events after this sequence stay, and who holds them, for people.
+/// A mark and its holder, for people. The holder keeps events after this sequence.
 pub type HoldMark = (u64, String);
 
-/// What holds in a partition, at one moment.
+/// The holds of a partition at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Holds {
-    /// The lowest of those that hold whatever comes after their mark: checkpoints, replays, callers.
+    /// Lowest mark of the holders that keep every event after their mark: checkpoints, replays, callers.
     firm: Option<HoldMark>,
-    /// The lowest of consumer groups'.
+    /// Lowest mark of the consumer groups.
     group: Option<HoldMark>,
-    /// Groups hold nothing that was stored before this; none: whenever it was stored.
+    /// Groups hold no event that was stored before this time. If it is none, groups hold events of any age.
     released_before: Option<Timestamp>,
 }
 
 impl Holds {
-    /// Nothing holds yet. Groups will hold nothing that was stored before `released_before`.
+    /// Returns a set without holds. Groups will hold no event that was stored before `released_before`.
     pub fn new(released_before: Option<Timestamp>) -> Self {
         Self { released_before, ..Self::default() }
     }
 
-    /// Adds a holder that keeps whatever comes after its mark. Of equal marks the first is named.
+    /// Adds a holder that keeps every event after its mark. Among equal marks, the first holder is named.
     pub fn hold(&mut self, mark: u64, holder: impl Into<String>) {
         lower(&mut self.firm, mark, holder.into());
     }
 
-    /// Adds a consumer group. Of equal marks the first is named.
+    /// Adds a consumer group. Among equal marks, the first group is named.
     pub fn hold_for_group(&mut self, mark: u64, holder: impl Into<String>) {
         lower(&mut self.group, mark, holder.into());
     }
 
-    /// The holder of an event, if there is one: the one that keeps the most. Of equal marks a firm holder is named.
+    /// Returns the holder of an event, if there is one. Among several holders, it is the holder with the lowest mark.
+    /// Among equal marks, it is a holder other than a group.
     pub fn holder(&self, sequence: u64, stored_at: Timestamp) -> Option<&str> {
         let is_released = self.released_before.is_some_and(|before| stored_at < before);
         let group = self.group.as_ref().filter(|_| !is_released);
@@ -58,19 +60,19 @@ fn lower(lowest: &mut Option<HoldMark>, mark: u64, holder: String) {
     }
 }
 
-/// How far a segment is, and what waits in it.
+/// Progress of a segment, with the events that wait in it.
 #[derive(Debug, Clone, Default)]
 pub struct SegmentProgress {
-    /// Everything of the segment at or below is done, or named below.
+    /// Every event of the segment at or before this sequence is done, or is in `blocked` or `lane`.
     pub cursor: u64,
-    /// Its blocked keys.
+    /// Blocked and parked keys of the segment.
     pub blocked: Vec<BlockedKey>,
-    /// What its lane refers to.
+    /// Sequences of the references in the replay lane.
     pub lane: Vec<u64>,
 }
 
 impl SegmentProgress {
-    /// Everything of the segment at or below this sequence is done, and nothing waits there.
+    /// Returns the sequence up to which every event of the segment is done and none waits.
     pub fn mark(&self) -> u64 {
         self.named().min().map_or(self.cursor, |named| self.cursor.min(named.saturating_sub(1)))
     }
@@ -80,7 +82,7 @@ impl SegmentProgress {
     }
 }
 
-/// What a group has not passed of a partition.
+/// The events of a partition that a group has not passed.
 #[derive(Debug, Clone)]
 pub struct Unpassed {
     key: GroupKey,
@@ -89,24 +91,24 @@ pub struct Unpassed {
 }
 
 impl Unpassed {
-    /// What a group with this order has not passed.
+    /// Returns the events that a group with this order has not passed.
     pub fn new(key: GroupKey, segments: Vec<SegmentProgress>) -> Self {
         let named = segments.iter().flat_map(SegmentProgress::named).collect();
         Self { key, segments, named }
     }
 
-    /// Every segment has passed everything at or below this sequence.
+    /// Returns the sequence up to which every segment has passed all events.
     pub fn mark(&self) -> u64 {
         self.segments.iter().map(SegmentProgress::mark).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether an event is still to come to some segment, as far as the cursors say, or waits. The event is none where it
-    /// cannot be read.
+    /// Returns whether an event waits in the group, or whether the cursor of some segment has not reached it. `event`
+    /// is none if the event cannot be read.
     pub fn has(&self, sequence: u64, event: Option<&Event>) -> bool {
         if self.segments.iter().any(|segment| sequence > segment.cursor) || self.named.contains(&sequence) {
             return true;
         }
-        // A later event of a blocked key is named by its key alone.
+        // The ledger does not list later events of a blocked key. Only their key identifies them.
         let in_reach = |row: &&BlockedKey| (row.position..=row.through).contains(&sequence);
         let rows = self.segments.iter().flat_map(|segment| &segment.blocked);
         let mut waiting = rows.filter(in_reach).peekable();

@@ -1,7 +1,8 @@
-//! The hexagon of Event Replay: what an event is, how a slice of history is named, and the ports that
-//! adapters implement. Nothing here does I/O, knows a runtime, or uses a word of any backend.
+//! The domain of Event Replay: events, positions, filters, and the ports that adapters implement. This crate does no
+//! I/O, uses no async runtime, and names no backend.
 //!
-//! Read in this order: [`event`] (what is stored), [`position`] (where), [`filter`] (which), [`ports`] (the laws).
+//! Read the modules in this order: [`event`] (the stored data), [`position`] (places in the log), [`filter`]
+//! (selections of events), [`ports`] (the ports and their laws).
 
 pub mod audit;
 pub mod backoff;

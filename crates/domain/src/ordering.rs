@@ -1,30 +1,30 @@
-//! The ordering key: what keeps its events in order, and which of an event's members names it.
+//! The ordering key: the key within which events stay in order, and the member of an event that names it.
 //!
-//! The key is resolved once, when an event is admitted, and stored in the event's head: a schema that is added or
-//! changed later never moves events that are stored already.
+//! The key is resolved once, when an event is admitted, and is stored in the event's head. A schema that is added or
+//! changed later never moves events that are already stored.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 
-/// Which member of an event its ordering key was taken from.
+/// Member of an event from which its ordering key was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeySource {
-    /// The event's id: it is ordered with nothing but itself.
+    /// The event's id: the event is ordered only with itself.
     #[default]
     Id,
     /// The correlation id.
     Correlation,
-    /// The entity at this place among the event's entities.
+    /// The entity at this index among the event's entities.
     Entity(u16),
 }
 
-/// An event's ordering key: events with equal keys are delivered in log order.
+/// The ordering key of an event. Events with equal keys are delivered in log order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderingKey<'a> {
-    /// What kind of thing the key names: an entity kind, `correlation`, or `event`.
+    /// Kind of the named thing: an entity kind, `correlation`, or `event`.
     pub kind: &'a str,
-    /// Its id.
+    /// Id of the named thing.
     pub id: &'a str,
 }
 
@@ -34,7 +34,7 @@ impl std::fmt::Display for OrderingKey<'_> {
     }
 }
 
-/// Where to look for the ordering key of an event whose schema names none. Frozen with the namespace.
+/// Rule that finds the ordering key of an event whose schema names none. It is frozen with the namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderingRule {
     /// Members to try first, in order.
@@ -48,8 +48,13 @@ impl Default for OrderingRule {
 }
 
 impl OrderingRule {
-    /// Resolves an event's key source: the member that its schema names, else the first present of the rule's members,
-    /// else the other entity members by name, else the correlation id, else the event's own id.
+    /// Resolves the key source of an event: the first item of this list that the event has.
+    ///
+    /// - the member that its schema names,
+    /// - the members of the rule, in order,
+    /// - the other entity members, by name,
+    /// - the correlation id,
+    /// - the event's own id.
     pub fn resolve(&self, event: &Event, schema_member: Option<&str>) -> KeySource {
         schema_member
             .into_iter()

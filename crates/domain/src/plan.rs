@@ -1,66 +1,67 @@
-//! Kept plans: what a replay would send, frozen, so that another person can look at it and approve it before it runs.
+//! Kept plans: frozen sets of events of a replay. Another person can inspect and approve a kept plan before it runs.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What changes of a kept plan, with what tells it from others. What it selects is its document, which never changes.
+/// The changeable part of a kept plan, with its identity. The plan's document holds the selected events and never
+/// changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanRecord {
-    /// Its id.
+    /// Id of the plan.
     pub id: String,
-    /// The hash of its set of events.
+    /// Hash of the plan's set of events.
     pub hash: String,
-    /// When it was made.
+    /// Time at which the plan was made.
     pub created_at: Timestamp,
-    /// Who made it.
+    /// Operator who made the plan.
     pub created_by: String,
-    /// From then on it is refused.
+    /// Time from which a run of the plan is refused.
     pub expires_at: Timestamp,
-    /// Events of it.
+    /// Number of events of the plan.
     pub total_events: u64,
-    /// Where its events go, for people.
+    /// Target of the events, for people.
     pub to: String,
-    /// Why another operator must approve it before each run; none: that is not needed.
+    /// Reason for which another operator must approve the plan before each run. None: no approval is needed.
     pub approval_reason: Option<String>,
-    /// An approval that no run has used yet.
+    /// Approval that no run has used yet.
     pub approval: Option<PlanApproval>,
-    /// When it last began to run, and who ran it.
+    /// Last start of a run, with its operator.
     pub applied: Option<PlanRun>,
 }
 
 impl PlanRecord {
-    /// Whether it may not be run any more.
+    /// Returns whether the plan may no longer run.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.expires_at
     }
 
-    /// Whether a run has to wait for an approval.
+    /// Returns whether a run must wait for an approval.
     pub fn waits_for_approval(&self) -> bool {
         self.approval_reason.is_some() && self.approval.is_none()
     }
 }
 
-/// That an operator approved a plan.
+/// An operator's approval of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanApproval {
-    /// Who.
+    /// Operator who approved.
     pub by: String,
-    /// When.
+    /// Time of the approval.
     pub at: Timestamp,
-    /// The hash of the plan that was approved.
+    /// Hash of the approved plan.
     pub hash: String,
 }
 
-/// That a plan began to run.
+/// The start of a run of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanRun {
-    /// Who ran it.
+    /// Operator who ran the plan.
     pub by: String,
-    /// When.
+    /// Time at which the run began.
     pub at: Timestamp,
-    /// The approval that the run used.
+    /// Approval that the run used.
     pub approval: Option<PlanApproval>,
 }

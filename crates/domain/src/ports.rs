@@ -1,7 +1,7 @@
-//! The ports: what the core needs of the world, each with its laws.
+//! The ports: the interfaces through which the core uses the outside world, each with its laws.
 //!
-//! A sentence with MUST is a law, and each law is one named test in the conformance crate, which every adapter runs
-//! whole. Ports follow atomic steps: what must happen together is one call of one port.
+//! A sentence with MUST is a law. Each law is one named test in the conformance crate, and every adapter runs all of
+//! these tests. A port follows atomic steps: changes that must happen together are one call of one port.
 
 pub mod audit_store;
 pub mod checkpoint_store;
@@ -49,7 +49,7 @@ pub use schema_store::{Describes, SchemaRecord, SchemaStore};
 pub use stats_store::{StatSample, StatsStore};
 pub use token_store::TokenStore;
 
-/// Every storage port of one store, for callers that need them all.
+/// Every storage port of one store, for callers that need all of them.
 pub trait Stores:
     EventStore
     + CheckpointStore

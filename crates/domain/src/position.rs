@@ -1,4 +1,4 @@
-//! Where in the log an event is, and how far a reader has come.
+//! Positions and cursors: the place of an event in the log, and the progress of a reader.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -6,19 +6,19 @@ use thiserror::Error;
 
 use crate::event::varint;
 
-/// Where the log put an event. Shown as `PARTITION:SEQUENCE`.
+/// The position of an event in the log. It is shown as `PARTITION:SEQUENCE`.
 ///
-/// Within a partition sequences rise in commit order, start at 1, and are never handed out twice.
+/// Within a partition, sequences rise in commit order, start at 1, and are never assigned twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// The partition, from 0.
+    /// Number of the partition, from 0.
     pub partition: u16,
-    /// The place within it, from 1.
+    /// Sequence within the partition, from 1.
     pub sequence: u64,
 }
 
 impl Position {
-    /// A position.
+    /// Returns the position of this partition and sequence.
     pub fn new(partition: u16, sequence: u64) -> Self {
         Self { partition, sequence }
     }
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Position {
     }
 }
 
-/// Tells one store's cursors from another's. Drawn at random when a store is made.
+/// Identity of a store. It distinguishes the cursors of different stores. It is drawn at random when a store is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreId(pub u64);
 
@@ -65,9 +65,9 @@ impl std::fmt::Display for StoreId {
     }
 }
 
-/// How far a reader is: the sequence it has reached in each partition, in one store and log epoch.
+/// The progress of a reader: the sequence that it has reached in each partition, in one store and log epoch.
 ///
-/// Its text form is opaque, URL-safe and carries a checksum: an edited one does not parse.
+/// The text form is opaque and URL-safe, and carries a checksum. An edited text does not parse.
 ///
 /// ```
 /// use event_replay_domain::{Cursor, StoreId};
@@ -76,18 +76,18 @@ impl std::fmt::Display for StoreId {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// The store it belongs to.
+    /// Store of the cursor.
     pub store: StoreId,
-    /// The log epoch it was taken in.
+    /// Log epoch in which the cursor was taken.
     pub epoch: u64,
-    /// One sequence a partition; 0 where nothing was reached.
+    /// One sequence for each partition. It is 0 if the reader has reached no event there.
     pub sequences: Vec<u64>,
 }
 
-/// Why a text is no cursor or position.
+/// Errors of the text form of a cursor or position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CursorError {
-    /// The text was cut, edited, or never came from this program.
+    /// The text was cut or edited, or this program did not write it.
     #[error("this is not a cursor or position as this program prints them")]
     Malformed,
 }
@@ -95,23 +95,25 @@ pub enum CursorError {
 const CURSOR_VERSION: u8 = 1;
 
 impl Cursor {
-    /// A cursor.
+    /// Returns a cursor with these parts.
     pub fn new(store: StoreId, epoch: u64, sequences: Vec<u64>) -> Self {
         Self { store, epoch, sequences }
     }
 
-    /// The sequence reached in a partition; 0 where nothing was.
+    /// Returns the sequence that the reader has reached in a partition. It is 0 if the reader has reached no event
+    /// there.
     pub fn sequence(&self, partition: u16) -> u64 {
         self.sequences.get(usize::from(partition)).copied().unwrap_or(0)
     }
 
-    /// Where a read in log order begins so that it gives what a read against log order gave that ended here.
+    /// Returns the cursor before this one. A read in log order from there returns the events of a read against log
+    /// order that ended at this cursor.
     pub fn before(&self) -> Self {
         let sequences = self.sequences.iter().map(|sequence| sequence.saturating_sub(1)).collect();
         Self { sequences, ..*self }
     }
 
-    /// Whether an event at this position is at or before the cursor.
+    /// Returns whether an event at this position is at or before the cursor.
     pub fn covers(&self, position: Position) -> bool {
         position.sequence <= self.sequence(position.partition)
     }

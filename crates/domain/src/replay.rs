@@ -1,4 +1,4 @@
-//! The states of a replay, and what turns one into another.
+//! The states of a replay, and their transitions.
 //!
 //! ```text
 //!              runner              runner
@@ -10,7 +10,8 @@
 
 use crate::ports::replay_store::{ReplayCommand, ReplayState};
 
-/// The state after a runner's step. A request that came meanwhile stays, unless the runner has come to an end.
+/// Returns the state after a step of the runner. A request that arrived during the step stays, unless the step is
+/// final.
 pub fn after_step(now: ReplayState, step: ReplayState) -> ReplayState {
     match (now, step) {
         (_, step) if step.is_final() => step,
@@ -19,13 +20,13 @@ pub fn after_step(now: ReplayState, step: ReplayState) -> ReplayState {
     }
 }
 
-/// The state after a request. `is_run` says whether a runner has a lease that is still good.
+/// Returns the state after a request. `is_run` states whether a runner holds a valid lease.
 pub fn after_request(state: ReplayState, request: ReplayCommand, is_run: bool) -> ReplayState {
     match (request, state) {
         (_, state) if state.is_final() => state,
         (ReplayCommand::Cancel, _) if is_run => ReplayState::Cancelling,
         (ReplayCommand::Cancel, _) => ReplayState::Cancelled,
-        // A replay that is being cancelled is not paused.
+        // A pause has no effect on a replay that is being cancelled.
         (ReplayCommand::Pause, ReplayState::Planned | ReplayState::Running) => ReplayState::Paused,
         (ReplayCommand::Resume, ReplayState::Paused) => ReplayState::Planned,
         _ => state,

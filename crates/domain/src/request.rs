@@ -1,39 +1,39 @@
-//! Requests that a client may send twice: under a key of the client's, and with the answer to the first.
+//! Requests that a client may send twice. The client names a request by a key, and the store keeps the first answer.
 
 use serde::{Deserialize, Serialize};
 
-/// Names one request of one client.
+/// Identifies one request of one client.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId {
-    /// The client: the id of its token; empty for a client without one.
+    /// Client: the id of its token. Empty for a client without a token.
     pub principal: String,
-    /// The method and the path.
+    /// HTTP method and path.
     pub route: String,
-    /// The key that the client gave the request.
+    /// Key that the client gave the request.
     pub key: String,
 }
 
-/// The answer to a request, as it is given again.
+/// The recorded answer to a request. It is sent again for a repeated request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RecordedAnswer {
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// The media type of the body.
+    /// Media type of the body.
     pub media: String,
-    /// The body.
+    /// Body of the answer.
     pub body: String,
 }
 
-/// What is known of a request when it comes.
+/// State of a request when it arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestState {
-    /// Nothing: it is the caller's to do now, under the caller's claim.
+    /// The request is new. The caller executes it under its claim.
     New,
-    /// It is being done under another claim.
+    /// Another claim executes the request.
     Running,
-    /// It was done, with this answer.
+    /// The request was executed, with this answer.
     Answered(RecordedAnswer),
-    /// Another request has its key.
+    /// A request with other content has the same id.
     Different,
 }

@@ -1,4 +1,4 @@
-//! What may be dropped from the old end of the log, and what holds it.
+//! Retention: the rules by which old events are removed, and the holds that keep them.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use jiff::Timestamp;
 
 use crate::{filter::TypePattern, position::Cursor, time::checked_earlier};
 
-/// A rule for dropping old events. Age is counted from when the store took an event, not from the event's own
-/// timestamp: history that was imported today is kept as long as an event published today.
+/// A rule that removes old events. The age counts from the stored time, not from the event's own timestamp. So an
+/// event that was imported today is kept as long as an event that was published today.
 ///
-/// The bounds are alternatives: an event goes when any of them says so.
+/// The bounds are alternatives: an event is removed if any bound allows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RetentionRule {
-    /// Only events of these types; all when empty.
+    /// Event types of the rule. Empty means all.
     pub types: Vec<TypePattern>,
-    /// Drop what was stored longer ago than this.
+    /// Remove events that were stored longer ago than this.
     pub max_age: Option<Duration>,
     /// Keep at most this many events (of the rule's types), the newest.
     pub max_events: Option<u64>,
     /// Keep at most this many bytes of events (of the rule's types), the newest.
     pub max_bytes: Option<u64>,
-    /// Drop what is at or before this mark.
+    /// Remove events at or before this mark.
     pub through: Option<Cursor>,
 }
 
 impl RetentionRule {
-    /// Whether the rule can drop anything at all.
+    /// Returns whether the rule can remove no event.
     pub fn is_empty(&self) -> bool {
         self.max_age.is_none()
             && self.max_events.is_none()
@@ -33,17 +33,17 @@ impl RetentionRule {
             && self.through.is_none()
     }
 
-    /// The instant before which stored events are too old, if the rule has an age.
+    /// Returns the time before which stored events are too old, if the rule has an age.
     pub fn stored_before(&self, now: Timestamp) -> Option<Timestamp> {
         checked_earlier(now, self.max_age?)
     }
 }
 
-/// Something that still needs what comes after its mark.
+/// A hold: a mark after which retention removes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Who holds, for people: `checkpoint before-migration`.
+    /// Name of the holder, for people: `checkpoint before-migration`.
     pub holder: String,
-    /// Events after this mark must stay.
+    /// The mark. Events after it must stay.
     pub mark: Cursor,
 }

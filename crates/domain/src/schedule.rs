@@ -1,4 +1,4 @@
-//! What becomes of an event that is to be scheduled.
+//! The outcome of a request to schedule an event.
 
 use jiff::Timestamp;
 
@@ -7,8 +7,8 @@ use crate::{
     ports::{event_store::AppendOutcome, schedule_store::ScheduleOutcome},
 };
 
-/// Decides by what the log knows of the event's id, and then by what waits under it. Where the log knows the id, it decides:
-/// what waits as well leaves the schedule without being appended again.
+/// Decides by the state of the event's id in the log, and then by the event that waits under the id. If the log knows
+/// the id, the log decides. An event that waits as well then leaves the schedule without a second append.
 pub fn decide(
     event: &Event,
     known: Option<AppendOutcome>,

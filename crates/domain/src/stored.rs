@@ -1,29 +1,30 @@
-//! An event as the log holds it.
+//! The stored form of an event.
 
 use jiff::Timestamp;
 
 use crate::{event::Event, position::Position};
 
-/// An event with what the log knows about it. Cloning is cheap: the event's bytes are shared.
+/// An event with its position, its stored time and its replay count. A clone is cheap, because all clones share the
+/// event's bytes.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
     /// The event as it was published.
     pub event: Event,
-    /// Where the log put it.
+    /// Position of the event in the log.
     pub position: Position,
-    /// When the store took it, by the store's clock.
+    /// Time at which the store accepted the event, by the store's clock.
     pub stored_at: Timestamp,
-    /// How often a replay has delivered it.
+    /// Number of replays that have delivered the event.
     pub replay_count: u32,
-    /// When a replay last delivered it.
+    /// Time at which a replay last delivered the event.
     pub last_replay_at: Option<Timestamp>,
 }
 
-/// An event whose stored bytes are not what was written. The rest of its page is served.
+/// An event whose stored bytes differ from the written bytes. A read still returns the other events of its page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptEvent {
-    /// Where it is.
+    /// Position of the event.
     pub position: Position,
-    /// What is wrong with it.
+    /// Description of the damage.
     pub detail: String,
 }

@@ -1,5 +1,5 @@
-//! Counts of the events in a log: by type, source, day and kind of entity. An engine keeps them as rows and changes them
-//! with its index, so that statistics of a whole log need no scan.
+//! Counts of the events in a log: by type, source, day and kind of entity. An engine keeps the counts as rows and
+//! changes them with its index. So statistics of a whole log need no scan.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ use crate::{
     time::{day_name, day_of},
 };
 
-/// What the value of a row is called that says through which sequence events are counted.
+/// Key of the row with the sequence up to which events are counted.
 const THROUGH: &str = "through";
 const HOURS_A_DAY: i64 = 24;
 
-/// What events are counted by.
+/// Property by which events are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Figure {
-    /// Their type.
+    /// Event type.
     Type,
-    /// Their source.
+    /// Source.
     Source,
-    /// The UTC day of their timestamp, as `2024-01-15`.
+    /// UTC day of the timestamp, as `2024-01-15`.
     Day,
-    /// The kinds of entities that they name: an event counts once for each kind.
+    /// Kinds of the entities that an event names. An event counts once for each kind.
     EntityKind,
 }
 
 impl Figure {
     const ALL: [Self; 4] = [Self::Type, Self::Source, Self::Day, Self::EntityKind];
 
-    /// Its name in the stored format.
+    /// Returns the name of the figure in the stored format.
     fn name(self) -> &'static str {
         match self {
             Self::Type => "type",
@@ -43,12 +43,12 @@ impl Figure {
     }
 }
 
-/// The day of an hour that is counted from the Unix epoch.
+/// Returns the day of an hour. The hour counts from the Unix epoch.
 pub fn day_of_hour(hour: i64) -> String {
     day_name(hour.div_euclid(HOURS_A_DAY))
 }
 
-/// The row that says through which sequence a partition's events are counted.
+/// Returns the row with the sequence up to which a partition's events are counted.
 pub fn through_row() -> RowId {
     RowId::of(SpaceKind::Tally, key(&[Part::Text(THROUGH)]))
 }
@@ -77,28 +77,28 @@ impl Tally {
         *count = count.saturating_add(amount);
     }
 
-    /// Adds other counts.
+    /// Adds all counts of another tally.
     pub fn add_all(&mut self, other: &Self) {
         for ((figure, label), amount) in &other.counts {
             self.add(*figure, label, *amount);
         }
     }
 
-    /// The counts by one figure.
+    /// Returns the counts by one figure.
     pub fn by(&self, figure: Figure) -> BTreeMap<String, u64> {
         let own = self.counts.iter().filter(|((own, _), _)| *own == figure);
         own.map(|((_, label), count)| (label.clone(), *count)).collect()
     }
 
-    /// The rows that are to be changed by these counts.
+    /// Returns the rows to change for these counts, each with the amount to add.
     pub fn rows(&self) -> impl Iterator<Item = (RowId, u64)> + '_ {
         self.counts.iter().map(|((figure, label), amount)| {
             (RowId::of(SpaceKind::Tally, key(&[Part::Text(figure.name()), Part::Text(label)])), *amount)
         })
     }
 
-    /// Reads the rows of [`SpaceKind::Tally`]: the counts, and through which sequence events are counted. None where events
-    /// are not counted, or a row cannot be read.
+    /// Reads the rows of [`SpaceKind::Tally`]. Returns the counts, and the sequence up to which events are counted.
+    /// Returns none if events are not counted, or if a row cannot be read.
     pub fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Option<(Self, u64)> {
         let (mut tally, mut through) = (Self::default(), None);
         for (key, value) in rows {

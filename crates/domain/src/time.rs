@@ -1,4 +1,4 @@
-//! Arithmetic of instants, and the numbers that they are stored as.
+//! Arithmetic of instants, and their stored numbers.
 //!
 //! [`later`] and [`earlier`] never fail: they stop at the first and the last instant. [`checked_later`] and
 //! [`checked_earlier`] are for input that must be refused instead.
@@ -9,54 +9,55 @@ use jiff::{SignedDuration, Timestamp};
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
-/// The instant this much later, or the last instant.
+/// Returns the instant this much later, or the last instant.
 pub fn later(instant: Timestamp, by: Duration) -> Timestamp {
     checked_later(instant, by).unwrap_or(Timestamp::MAX)
 }
 
-/// The instant this much earlier, or the first instant.
+/// Returns the instant this much earlier, or the first instant.
 pub fn earlier(instant: Timestamp, by: Duration) -> Timestamp {
     checked_earlier(instant, by).unwrap_or(Timestamp::MIN)
 }
 
-/// The instant this much later; none beyond the last instant.
+/// Returns the instant this much later, or none if it is beyond the last instant.
 pub fn checked_later(instant: Timestamp, by: Duration) -> Option<Timestamp> {
     instant.checked_add(SignedDuration::try_from(by).ok()?).ok()
 }
 
-/// The instant this much earlier; none before the first instant.
+/// Returns the instant this much earlier, or none if it is before the first instant.
 pub fn checked_earlier(instant: Timestamp, by: Duration) -> Option<Timestamp> {
     instant.checked_sub(SignedDuration::try_from(by).ok()?).ok()
 }
 
-/// The time from `now` until `then`; zero where `then` is past.
+/// Returns the time from `now` until `then`. It is zero if `then` is in the past.
 pub fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
-/// An instant as microseconds since the Unix epoch, rounded down. Every instant fits.
+/// Returns an instant as microseconds since the Unix epoch, rounded down. Every instant fits.
 pub fn unix_micros(instant: Timestamp) -> i64 {
     instant.as_nanosecond().div_euclid(1000) as i64
 }
 
-/// The instant of microseconds since the Unix epoch; the first or the last instant where the number is beyond it.
+/// Returns the instant of a number of microseconds since the Unix epoch. A number out of range gives the first or the
+/// last instant.
 pub fn from_unix_micros(micros: i64) -> Timestamp {
     let end = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::from_microsecond(micros).unwrap_or(end)
 }
 
-/// The UTC day of an instant, counted from the Unix epoch.
+/// Returns the UTC day of an instant, counted from the Unix epoch.
 pub fn day_of(instant: Timestamp) -> i64 {
     instant.as_nanosecond().div_euclid(i128::from(DAY_SECONDS) * 1_000_000_000) as i64
 }
 
-/// A day that is counted from the Unix epoch, as `2024-01-15`.
+/// Returns the name of a day that is counted from the Unix epoch, as `2024-01-15`.
 pub fn day_name(day: i64) -> String {
     let midnight = Timestamp::from_second(day.saturating_mul(DAY_SECONDS)).unwrap_or_default();
     midnight.to_string().split('T').next().unwrap_or_default().to_owned()
 }
 
-/// A duration in whole microseconds, at most `u64::MAX`.
+/// Returns a duration in whole microseconds, at most `u64::MAX`.
 pub fn whole_micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

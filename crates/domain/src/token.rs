@@ -1,7 +1,8 @@
-//! Tokens: a client of the HTTP API proves who it is with one, and may do what its roles allow.
+//! Tokens of the HTTP API. A client proves its identity with a token, and the roles of the token state the allowed
+//! work.
 //!
-//! A token is written `er_ID_SECRET`. The store keeps the id and the SHA-256 hash of the secret, so that a copy of the store
-//! gives no access.
+//! A token is written `er_ID_SECRET`. The store keeps the id and the SHA-256 hash of the secret, so that a copy of
+//! the store gives no access.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -13,19 +14,20 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reads states and figures: groups, replays, checkpoints, schemas, statistics, health. It sees no event.
+    /// Reads states and figures: groups, replays, checkpoints, schemas, statistics, health. It does not allow the
+    /// reading of events.
     Read,
-    /// Reads events and dead letters with their content, beside what `Read` allows.
+    /// Reads events and dead letters with their content, in addition to the work of `Read`.
     Content,
     /// Publishes events.
     Publish,
-    /// Consumes groups, or those that the token names.
+    /// Consumes any group, or only the groups that the token names.
     Consume,
-    /// Replays, redrives, and changes groups, checkpoints and schemas, beside what `Read` allows.
+    /// Replays, redrives, and changes groups, checkpoints and schemas, in addition to the work of `Read`.
     Operate,
-    /// Approves what another operator planned, beside what `Read` allows.
+    /// Approves plans of another operator, in addition to the work of `Read`.
     Approve,
-    /// Everything, also what cannot be undone: trimming, erasing, deleting.
+    /// Allows all work, including work that cannot be undone: trim, erase, delete.
     Admin,
 }
 
@@ -34,7 +36,7 @@ impl Role {
     pub const ALL: &'static [Self] =
         &[Self::Read, Self::Content, Self::Publish, Self::Consume, Self::Operate, Self::Approve, Self::Admin];
 
-    /// Its name in flags, documents and stored tokens.
+    /// Returns the name of the role in flags, documents and stored tokens.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -47,7 +49,7 @@ impl Role {
         }
     }
 
-    /// Whether it allows the work that another role stands for.
+    /// Returns whether the role allows the work of another role.
     ///
     /// ```
     /// use event_replay_domain::token::Role;
@@ -77,7 +79,7 @@ impl FromStr for Role {
     }
 }
 
-/// A text is not the name of a role.
+/// The text is not the name of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a role is read, content, publish, consume, operate, approve or admin")]
 pub struct UnknownRole;
@@ -86,44 +88,45 @@ pub struct UnknownRole;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenRecord {
-    /// The public part of the token, unique in a store.
+    /// Public part of the token, unique in a store.
     pub id: String,
-    /// The name of its owner, unique in a store. The audit names operators by it.
+    /// Name of the owner, unique in a store. The audit names operators by it.
     pub name: String,
-    /// What its owner may do.
+    /// Roles of the owner.
     pub roles: BTreeSet<Role>,
-    /// The groups that its owner may consume; empty for all.
+    /// Groups that the owner may consume. Empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<String>,
-    /// When it was created.
+    /// Time at which the token was created.
     pub created_at: Timestamp,
-    /// The operator who created it.
+    /// Operator who created the token.
     pub created_by: String,
-    /// From when on it is refused; none: never.
+    /// Time from which the token is refused. None: the token never expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// The hash of its secret, by [`hash_of`].
+    /// Hash of the secret, computed by [`hash_of`].
     pub secret_hash: String,
 }
 
 impl TokenRecord {
-    /// Whether it is still accepted at a time.
+    /// Returns whether the token is accepted at a time.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// Whether one of its roles allows this work.
+    /// Returns whether one of the token's roles allows this work.
     pub fn allows(&self, work: Role) -> bool {
         self.roles.iter().any(|role| role.allows(work))
     }
 
-    /// Whether its owner may consume a group.
+    /// Returns whether the owner may consume a group.
     pub fn may_consume(&self, group: &str) -> bool {
         self.allows(Role::Consume) && (self.groups.is_empty() || self.groups.contains(group))
     }
 }
 
-/// SHA-256 of a secret, in hexadecimal. Secrets are random and 256 bits long, so a slow hash would protect nothing more.
+/// Returns the SHA-256 of a secret, in hexadecimal. Secrets are random and 256 bits long, so a slow hash would give
+/// no further protection.
 pub fn hash_of(secret: &str) -> String {
     Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,23 +1,25 @@
-//! One thing that is wrong with an event, in words that let its publisher fix it.
+//! Violations: a violation is one reason for which an event is refused. Its message lets the publisher correct the
+//! event.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// A rule that an event breaks: where, which rule, and a sentence about it.
+/// A rule that an event breaks: a pointer, the name of the rule, and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Violation {
-    /// JSON Pointer (RFC 6901) to the offending member of the event; for a missing member, where it should be.
-    /// Empty for the event as a whole.
+    /// JSON Pointer (RFC 6901) to the member that breaks the rule. For a missing member, it is the place of that
+    /// member. It is empty for the event as a whole.
     pub pointer: String,
-    /// The rule's short name: a JSON Schema keyword (`required`, `type`, …) or one of ours (`json`, `limit`, `schema`, …).
+    /// Short name of the rule. It is a JSON Schema keyword (`required`, `type`, …) or a name of this project (`json`,
+    /// `limit`, `schema`, …).
     pub rule: Cow<'static, str>,
-    /// A sentence for people. It quotes no more of the event than a short excerpt.
+    /// Sentence for people. It quotes at most a short excerpt of the event.
     pub message: String,
 }
 
 impl Violation {
-    /// Builds a violation.
+    /// Returns a violation with these parts.
     ///
     /// ```
     /// let v = event_replay_domain::Violation::new("/data/email", "required", "\"email\" is required");
@@ -31,7 +33,7 @@ impl Violation {
         Self { pointer: pointer.into(), rule: rule.into(), message: message.into() }
     }
 
-    /// The violation of an event whose type has no schema. The sentence is part of the CLI's contract.
+    /// Returns the violation of an event whose type has no schema. The sentence is part of the CLI's contract.
     pub fn no_schema(event_type: &str) -> Self {
         Self::new("/type", "schema", format!("No schema found for event type: {event_type}"))
     }

@@ -1,6 +1,7 @@
-//! What is admitted as an event, what is refused, and that each refusal names the place and the rule.
+//! Tests of admission: which bytes are admitted as an event and which are refused. Each refusal names the place and
+//! the rule.
 
-// A panic is a test's way to fail, in its helpers too.
+// A test fails by a panic, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use event_replay_domain::{Document, Event, Limits, event::head};
@@ -9,17 +10,17 @@ use proptest::prelude::*;
 const LEAST: &str =
     r#""type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{}"#;
 
-/// An event with one more piece of JSON among its members.
+/// Returns an event with one more piece of JSON among its members.
 fn with(members: &str) -> String {
     format!(r#"{{"id":"e1",{LEAST},{members}}}"#)
 }
 
-/// An event with this in the place of its id's JSON.
+/// Returns an event with this JSON as its id.
 fn with_id(json: &str) -> String {
     format!(r#"{{"id":{json},{LEAST}}}"#)
 }
 
-/// An event in which one piece of text is another.
+/// Returns an event in which one piece of text is replaced by another.
 fn swapped(from: &str, to: &str) -> String {
     let json = with_id(r#""e1""#);
     assert!(json.contains(from), "{from}");
@@ -32,7 +33,7 @@ fn parse(bytes: impl AsRef<[u8]>) -> Event {
     event.unwrap_or_else(|violations| panic!("{violations:?}"))
 }
 
-/// Everything that is wrong, as (pointer, rule).
+/// Returns all violations, as (pointer, rule).
 fn refusals(bytes: impl AsRef<[u8]>, limits: &Limits) -> Vec<(String, String)> {
     let violations = match Document::parse(bytes.as_ref(), limits) {
         Err(violation) => vec![violation],
@@ -81,7 +82,7 @@ fn a_member_that_occurs_twice_is_refused_at_any_depth_and_in_any_spelling() {
     refused(swapped(r#""metadata":{}"#, r#""metadata":{"a":1,"a":1}"#), &[("/metadata", "json")]);
     refused(with(r#""a/b~":{"c":1,"c":1}"#), &[("/a~1b~0", "json")]);
     says(with(r#""data":{"amount":1,"amount":2}"#), r#""amount" occurs twice"#);
-    // The same name in two objects, or in another case, is no repeat.
+    // The same name in two objects, or in another case, is not a repetition.
     parse(with(r#""data":{"id":1,"a":{"a":1},"A":2},"ID":1"#));
 }
 
@@ -99,7 +100,7 @@ fn nesting_ends_at_the_limit() {
         // An empty object is a level too.
         parse(data(open, "{}", close, 62));
         refused(data(open, "{}", close, 63), &[("/data", "json")]);
-        // Far beyond what any stack holds.
+        // Far deeper than any stack allows.
         refused(data(open, "0", close, 50_000), &[("/data", "json")]);
         refused(with(&format!(r#""data":{}"#, open.repeat(100_000))), &[("", "json")]);
     }
@@ -209,7 +210,7 @@ fn names_have_1_to_128_bytes_counted_as_bytes() {
             parse(swapped(&of(value), &of(&ascii(128))));
         }
     }
-    // Escapes count as what they stand for.
+    // The length of an escape is that of its decoded character.
     assert_eq!(parse(with_id(&format!("\"{}\"", r"\u0078".repeat(128)))).id(), ascii(128));
     refused(with_id(&format!("\"{}\"", r"\u00e9".repeat(65))), &[("/id", "limit")]);
 }
@@ -234,7 +235,7 @@ fn an_event_of_exactly_the_limit_is_admitted_and_one_byte_more_is_not() {
     assert_eq!(parse(of_size(limit)).size_bytes(), limit);
     refused(of_size(limit + 1), &[("", "limit")]);
     says(of_size(limit + 1), "1048577");
-    // White space counts: it is kept.
+    // White space counts, because the store keeps it.
     refused(of_size(limit) + "\n", &[("", "limit")]);
     let small = Limits { max_event_bytes: 300, ..Limits::default() };
     assert_eq!(refusals(of_size(300), &small), []);
@@ -273,7 +274,7 @@ fn envelope_members_are_strings() {
         refused(swapped(r#""type":"t""#, &format!(r#""type":{value}"#)), &[("/type", "type")]);
         refused(swapped(r#""2024-01-15T10:30:00Z""#, value), &[("/timestamp", "type")]);
         refused(with(&format!(r#""correlationId":{value}"#)), &[("/correlationId", "type")]);
-        // What type other members have is for their schema to say.
+        // The schema decides about the types of other members.
         assert_eq!(parse(with(&format!(r#""userId":{value},"other":{value}"#))).entities().len(), 0);
     }
 }
@@ -363,7 +364,7 @@ fn odd_names_are_kept_as_they_are() {
         assert_eq!(event.entities().collect::<Vec<_>>(), [("user", odd), (odd, odd)]);
         assert_eq!(parse(with_id(&format!("\"{odd}\""))).id(), odd);
     }
-    // Control characters come escaped, or not at all.
+    // Control characters must be escaped.
     assert_eq!(parse(with_id(r#""\r\n\u001b[31m\\""#)).id(), "\r\n\u{1b}[31m\\");
     refused(with_id("\"\u{1b}\""), &[("", "json")]);
     refused(with_id("\"a\r\nb\""), &[("", "json")]);
@@ -400,7 +401,7 @@ fn an_event_of_as_many_entities_as_fit_comes_back_from_its_head() {
     assert!(again.entities().eq(event.entities()));
 }
 
-/// What an event is, beside its bytes.
+/// Returns the envelope of an event, without its bytes.
 fn envelope(event: &Event) -> impl PartialEq + std::fmt::Debug {
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let entities: Vec<_> = event.entities().map(|(kind, id)| (kind.to_owned(), id.to_owned())).collect();
@@ -408,12 +409,12 @@ fn envelope(event: &Event) -> impl PartialEq + std::fmt::Debug {
     (names, event.timestamp(), owned(event.correlation_id()), owned(event.causation_id()), entities)
 }
 
-/// Texts of all kinds that fit, also with what JSON escapes.
+/// Returns valid texts of all kinds, including characters that JSON escapes.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![r#"[a-z:{}*?\[\\"/\r\n\x1b\u{202e}é€😀]{1,12}"#, "[^\0]{1,20}"]
 }
 
-/// JSON of a text, spelled in one of three ways.
+/// Returns a text as JSON, in one of three spellings.
 fn spelled(text: &str, way: u8) -> String {
     let plain = serde_json::to_string(text).unwrap();
     match way {
@@ -423,7 +424,7 @@ fn spelled(text: &str, way: u8) -> String {
     }
 }
 
-/// Bytes that are nearly an event: pieces of one, in any order and number.
+/// Returns bytes that are nearly an event: pieces of an event, in any order and number.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
         "{",
@@ -518,7 +519,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_a_head_or_an_error(json in ".{0,40}", bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-        // Only a checksum that matches by chance would make one.
+        // Only a checksum that matches by chance would make these bytes a head.
         prop_assert!(head::decode(&json, &bytes).is_err());
     }
 }

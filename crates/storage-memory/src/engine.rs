@@ -1,4 +1,4 @@
-//! The port.
+//! The implementation of the port [`StorageEngine`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{MemoryEngine, log::GENERATION, scan, verify};
 
-/// A wait that no clock can end is as good as one of years.
+/// Longest wait of one call. It is long enough for any caller, and a deadline this far ahead cannot overflow the
+/// clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 #[async_trait]
@@ -55,7 +56,8 @@ impl StorageEngine for MemoryEngine {
     ) -> Result<Appended, StorageFailure> {
         let outcomes = {
             let mut state = self.write(partition)?;
-            // First, since its guards speak of the partition as it was before the batch.
+            // The transaction is performed before the append, because its guards apply to the partition before the
+            // batch.
             if let Outcome::Refused { guard } = state.perform(with)? {
                 return Ok(Appended::Refused { guard });
             }

@@ -1,18 +1,18 @@
-//! Damage on purpose, so that tests see it found.
+//! Deliberate damage. Tests use it to check that verification finds damage.
 
 use domain::Position;
 
 use crate::{MemoryEngine, index::Term, log::Partition};
 
 impl MemoryEngine {
-    /// Makes the event at a position unreadable. Whether there was one.
+    /// Makes the event at a position unreadable. Returns whether there was an event.
     pub fn damage_event(&self, position: Position) -> bool {
         let Ok(mut state) = self.write(position.partition) else { return false };
         let logged = state.log.get_mut(&position.sequence);
         logged.map(|logged| logged.damage = Some("damaged on purpose".to_owned())).is_some()
     }
 
-    /// Drops one index entry, the one by type, of the event at a position. Whether there was one.
+    /// Removes one index entry of the event at a position: the entry by type. Returns whether there was an event.
     pub fn drop_index_entry(&self, position: Position) -> bool {
         let Ok(mut state) = self.write(position.partition) else { return false };
         let of_type = |state: &Partition| {
@@ -24,7 +24,7 @@ impl MemoryEngine {
         true
     }
 
-    /// Plants an index entry, by the type `planted`, that points at a position.
+    /// Adds an index entry of the type `planted` that refers to a position.
     pub fn plant_index_entry(&self, position: Position) {
         if let Ok(mut state) = self.write(position.partition) {
             state.index.insert_term(Term::Type("planted".to_owned()), position.sequence);

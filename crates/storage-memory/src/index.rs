@@ -1,14 +1,14 @@
-//! The indexes: for every term (a type, a source, a correlation id, an entity) the sorted sequences of its events,
-//! and for every id its sequence.
+//! The indexes. A term is a type, a source, a correlation id or an entity. The index holds the sorted sequences of
+//! each term's events, and the sequence of each id.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map};
 
 use domain::Event;
 
-/// The sequences of one term's events.
+/// Sequences of the events of one term.
 pub(crate) type Postings = BTreeSet<u64>;
 
-/// What an event is found by.
+/// One indexed value of an event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Term {
     Type(String),
@@ -18,7 +18,7 @@ pub(crate) enum Term {
 }
 
 impl Term {
-    /// Every term of an event.
+    /// Returns every term of an event.
     pub(crate) fn of(event: &Event) -> Vec<Self> {
         let mut terms =
             vec![Self::Type(event.event_type().to_owned()), Self::Source(event.source().to_owned())];
@@ -54,7 +54,8 @@ impl Index {
         self.ids.remove(event.id());
     }
 
-    /// A term without events is forgotten: nothing may grow with the terms that once were.
+    /// Removes a sequence from a term. A term without events is removed too, so that the index does not grow with
+    /// terms of past events.
     pub(crate) fn remove_term(&mut self, term: Term, sequence: u64) {
         if let btree_map::Entry::Occupied(mut postings) = self.terms.entry(term) {
             postings.get_mut().remove(&sequence);
@@ -80,9 +81,9 @@ impl Index {
         self.terms.iter()
     }
 
-    /// Every type that has events.
+    /// Returns every type that has events.
     pub(crate) fn types(&self) -> impl Iterator<Item = (&str, &Postings)> {
-        // Types are the first kind of term, so they stand at the front of the map.
+        // Types are the first variant of `Term`, so they come first in the map.
         self.terms.iter().map_while(|(term, postings)| match term {
             Term::Type(event_type) => Some((event_type.as_str(), postings)),
             _ => None,

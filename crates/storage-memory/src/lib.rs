@@ -1,8 +1,8 @@
-//! A storage engine in RAM: what unit tests swap in, and the model that other engines are compared with.
+//! A storage engine in RAM. Unit tests use it in place of other engines, and tests compare other engines with it.
 //!
-//! `log.rs` keeps the events of a partition with their index, `scan.rs` reads them, `rows.rs` keeps what stands beside them, and
-//! `engine.rs` is the port. Each partition is behind one lock that is held for one step and never across an await. Everything is
-//! gone when the last handle is dropped.
+//! `log.rs` keeps the events of a partition with their index, and `scan.rs` reads them. `rows.rs` keeps the rows
+//! beside the log, and `engine.rs` implements the port. One lock guards each partition. A call holds the lock for one
+//! step, and never across an await. The data is lost when the last handle is dropped.
 //!
 //! ```
 //! use domain::{Filter, ports::{EventStore, ReadRequest}};
@@ -43,7 +43,7 @@ pub const MAX_BATCH_EVENTS: usize = 100_000;
 /// Most bytes of one batch, counted as the events' JSON.
 pub const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
 
-/// An engine in RAM. Clones are further handles on the same store.
+/// A storage engine in RAM. Clones are further handles to the same store.
 #[derive(Debug, Clone)]
 pub struct MemoryEngine {
     shared: Arc<Shared>,
@@ -54,29 +54,29 @@ struct Shared {
     info: EngineInfo,
     clock: Arc<dyn Clock>,
     partitions: Vec<RwLock<Partition>>,
-    /// Counts the appends of all partitions.
+    /// Number of appends to all partitions.
     appends: watch::Sender<u64>,
 }
 
 impl Default for MemoryEngine {
-    /// An empty store of one partition on the machine's clock.
+    /// Returns an empty store of one partition with the clock of the machine.
     fn default() -> Self {
         Self::new(Arc::new(SystemClock))
     }
 }
 
 impl MemoryEngine {
-    /// An empty store of one partition on a clock of the caller's.
+    /// Returns an empty store of one partition with the clock of the caller.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self::keeping(clock, RetentionMode::History)
     }
 
-    /// An empty store of one partition that keeps this much.
+    /// Returns an empty store of one partition with this retention mode.
     pub fn keeping(clock: Arc<dyn Clock>, keeps: RetentionMode) -> Self {
         Self::partitioned(clock, keeps, 1)
     }
 
-    /// An empty store of several partitions, at least one.
+    /// Returns an empty store of several partitions, at least one.
     pub fn partitioned(clock: Arc<dyn Clock>, keeps: RetentionMode, partitions: u16) -> Self {
         let partitions = partitions.max(1);
         let info = EngineInfo {
@@ -101,7 +101,8 @@ impl MemoryEngine {
         partition.ok_or_else(|| StorageFailure::Other(format!("there is no partition {number}")))
     }
 
-    /// No step panics half-way, so a poisoned lock still guards a whole partition.
+    /// Locks a partition for reading. No step panics before its end, so a poisoned lock still guards a consistent
+    /// partition.
     fn read(&self, number: u16) -> Result<RwLockReadGuard<'_, Partition>, StorageFailure> {
         Ok(self.partition(number)?.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! The log of one partition: events in a map by sequence, with their index.
+//! The log of one partition: a map from sequence to event, with its index.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -18,7 +18,8 @@ use jiff::Timestamp;
 
 use crate::{index::Index, rows::Rows};
 
-/// The only log epoch and generation: a store in RAM does not outlive its process, so it loses nothing that it gave.
+/// The only log epoch and generation. A store in RAM ends with its process, so it never loses an acknowledged event
+/// before that.
 pub(crate) const GENERATION: u64 = 1;
 
 /// One event in the log.
@@ -28,7 +29,7 @@ pub(crate) struct Logged {
     pub(crate) stored_at: Timestamp,
     replay_count: u32,
     last_replay_at: Option<Timestamp>,
-    /// What a test says is wrong with the event's bytes.
+    /// Damage that a test has set for the event's bytes.
     pub(crate) damage: Option<String>,
 }
 
@@ -36,13 +37,13 @@ pub(crate) struct Logged {
 #[derive(Debug)]
 pub(crate) struct Partition {
     number: u16,
-    /// The newest sequence; it never falls.
+    /// Newest sequence. It never falls.
     pub(crate) head: u64,
-    /// When the newest was stored; it never falls, whatever the clock does.
+    /// Stored time of the newest event. It never falls, even if the clock steps back.
     last_stored_at: Timestamp,
     pub(crate) log: BTreeMap<u64, Logged>,
     pub(crate) index: Index,
-    /// Ids that are refused.
+    /// Erased ids, which are refused.
     pub(crate) tombstones: HashSet<String>,
     trimmed_through: u64,
     bytes: u64,
@@ -77,7 +78,7 @@ impl Partition {
         }
     }
 
-    /// What stands at a sequence.
+    /// Returns the event at a sequence.
     pub(crate) fn entry(&self, sequence: u64) -> Option<Entry> {
         let logged = self.log.get(&sequence)?;
         Some(match &logged.damage {
@@ -105,7 +106,8 @@ impl Partition {
         }
     }
 
-    /// Whether the log has none of these events, and retention has removed none that may have been one. What is damaged may be one.
+    /// Returns whether the log has none of these events. Returns false if retention has removed events after the
+    /// sequence, or if a damaged event is after it, because such an event may match.
     pub(crate) fn has_none(&self, newer: &NewerEvents) -> bool {
         let above = (Bound::Excluded(newer.after), Bound::Unbounded);
         let is_one = |logged: &Logged| logged.damage.is_some() || newer.contains(&logged.event);
@@ -142,7 +144,7 @@ impl Partition {
         }
     }
 
-    /// Settles an event whose id the log knows; whether it does.
+    /// Settles an event whose id the log knows. Returns whether the log knows it.
     fn settle(&self, resolution: &mut Resolution<'_>, index: usize, event: &Event) -> bool {
         let Some(state) = self.locate(event.id()) else { return false };
         let stored = match state {
@@ -153,7 +155,7 @@ impl Partition {
         outcome.map(|outcome| resolution.settle(index, outcome)).is_some()
     }
 
-    /// Puts an event at the end of the log; its sequence.
+    /// Appends an event to the end of the log. Returns its sequence.
     fn push(&mut self, event: Event, now: Timestamp) -> u64 {
         self.head += 1;
         self.last_stored_at = self.last_stored_at.max(now);
@@ -170,7 +172,7 @@ impl Partition {
         self.head
     }
 
-    /// Takes events out of the log and of every index; how many, and their bytes.
+    /// Removes events from the log and from every index. Returns their number and their bytes.
     pub(crate) fn remove(&mut self, removal: &Removal<'_>) -> (u64, u64) {
         let (mut events, mut bytes) = (0, 0);
         for sequence in removal.entries.iter().map(sequence_of) {

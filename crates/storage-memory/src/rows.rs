@@ -1,4 +1,5 @@
-//! Rows, and transactions on a partition: guards are judged and writes performed under its lock.
+//! The rows of a partition, and its transactions. A transaction checks guards and performs writes under the lock of
+//! the partition.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -24,7 +25,7 @@ impl Rows {
         self.spaces.entry(row.space.clone()).or_default().insert(row.key.clone(), value);
     }
 
-    /// A space without rows is forgotten: nothing may grow with the scopes that once were.
+    /// Removes a row. A space without rows is removed too, so that the map does not grow with past scopes.
     fn delete(&mut self, row: &RowId) {
         if let Some(space) = self.spaces.get_mut(&row.space) {
             space.remove(&row.key);

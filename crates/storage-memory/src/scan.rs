@@ -1,4 +1,4 @@
-//! Scans: range the shortest index that the filter names, and hold each event on the way against the filter.
+//! Scans. A scan passes over the shortest index list that the filter names, and checks each event against the filter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::{
     log::{Logged, Partition},
 };
 
-/// Most events that one page looks at, so that a filter which matches little does not hold the lock for long.
+/// Most events that one page examines. The bound limits the time under the lock for a filter that matches few events.
 const MAX_EXAMINED: usize = 4_096;
 
 pub(crate) fn page(state: &Partition, request: &Scan<'_>, now: Timestamp) -> ScanPage {
@@ -124,7 +124,7 @@ enum Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// The shortest of the lists that the filter's parts name.
+    /// Returns the shortest of the lists that the parts of the filter name.
     fn of(state: &'a Partition, filter: &Filter) -> Self {
         let terms = |terms: &mut dyn Iterator<Item = Term>| {
             Self::Union(terms.filter_map(|term| state.index.term(&term)).collect())
@@ -158,7 +158,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The first candidate that the range has not reached.
+    /// Returns the first candidate in the rest of the range.
     fn next(&self, state: &Partition, range: &SequenceRange) -> Option<u64> {
         match self {
             Self::All => range.next_in_log(&state.log),

@@ -1,4 +1,4 @@
-//! Verifying: every event against its index entries, and every index entry against its event.
+//! Verification: every event against its index entries, and every index entry against its event.
 
 use domain::{
     Position,
@@ -7,7 +7,7 @@ use domain::{
 
 use crate::{index::Term, log::Partition};
 
-/// How many events go by between two reports of progress.
+/// Number of events between two progress reports.
 const PROGRESS_EVERY: u64 = 1_000;
 
 pub(crate) fn verify(state: &Partition, number: u16, checked: Checked<'_>) -> VerifyReport {
@@ -65,7 +65,7 @@ fn verify_ids(state: &Partition, number: u16, report: &mut VerifyReport) {
     }
 }
 
-/// A term for people, its text escaped: it may hold anything.
+/// Returns a term for people. Its text is escaped, because it may hold any characters.
 fn name(term: &Term) -> String {
     match term {
         Term::Type(value) => format!("type {value:?}"),

@@ -1,4 +1,4 @@
-//! The store in RAM under every law of the ports.
+//! Runs every law of the ports on the store in RAM.
 
 mod harness;
 

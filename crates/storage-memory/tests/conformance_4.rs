@@ -1,4 +1,4 @@
-//! The store in RAM, divided into four partitions, under every law of the ports.
+//! Runs every law of the ports on the store in RAM with four partitions.
 
 mod harness;
 

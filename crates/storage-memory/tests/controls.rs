@@ -1,4 +1,4 @@
-//! The laws themselves on trial: a store with one fault put in must not pass.
+//! Tests of the laws themselves: a store with one deliberate fault must not pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod faulty;
@@ -6,7 +6,7 @@ mod faulty;
 use conformance::laws;
 use faulty::{Fault, FaultyHarness};
 
-/// Whether a law lets a store pass.
+/// Returns whether the store passes a law.
 async fn passes(law: impl Future<Output = ()> + Send + 'static) -> bool {
     tokio::spawn(law).await.is_ok()
 }
@@ -58,7 +58,7 @@ async fn no_fault_of_groups_escapes_their_model() {
         Fault::WithdrawsWhatWasClaimed,
         Fault::RedrivesTwice,
     ] {
-        // What a few rounds draw may spare a fault; three times over it does not.
+        // A few random rounds may miss a fault. Three runs find it.
         let mut agrees = true;
         for _ in 0..3 {
             agrees &= groups_agree_with_the_model(fault).await;
@@ -67,7 +67,7 @@ async fn no_fault_of_groups_escapes_their_model() {
     }
 }
 
-/// Each fault, and the law that finds it; a store without the fault passes that law.
+/// Each fault, with the law that finds it. A store without the fault passes the law.
 macro_rules! faults {
     ($($test:ident: $fault:ident by $room:ident::$law:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

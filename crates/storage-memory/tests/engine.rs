@@ -1,4 +1,4 @@
-//! The engine in RAM under every law of the engine.
+//! Runs every law of the engine on the engine in RAM.
 
 mod harness;
 

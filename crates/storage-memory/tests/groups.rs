@@ -1,4 +1,4 @@
-//! What the store in RAM does where the ports leave a choice.
+//! Tests of the store in RAM where the laws of the ports leave a choice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::{sync::Arc, time::Duration};
@@ -98,12 +98,12 @@ impl Bench {
     }
 }
 
-/// Keeps this many events.
+/// Returns a rule that keeps the newest events, up to this number.
 fn newest(max_events: u64) -> RetentionRule {
     RetentionRule { max_events: Some(max_events), ..RetentionRule::default() }
 }
 
-/// No group holds what was stored before now.
+/// Returns group holds that hold no event stored before now.
 fn nothing() -> GroupHolds {
     GroupHolds { max_hold: Some(Duration::ZERO), ..GroupHolds::default() }
 }
@@ -169,7 +169,7 @@ async fn erasing_counts_an_event_and_its_copies_once() {
     let erased = bench.store.erase(&Entity::new("user", "u1")).await.unwrap();
     let bytes = (events[0].size_bytes() + later.size_bytes()) as u64;
     assert_eq!((erased.events, erased.bytes), (2, bytes));
-    // Trimmed from the log, an event is still in its letter.
+    // An event that was trimmed from the log is still in its dead letter.
     bench.give_up(&lease, 2).await;
     assert_eq!(bench.trim(newest(0), GroupHolds::default()).await, 1);
     assert_eq!(bench.store.erase(&Entity::new("user", "u2")).await.unwrap().events, 1);

@@ -1,4 +1,4 @@
-//! What one call may bring.
+//! Tests of the limits of one call.
 
 use conformance::Draft;
 use domain::ports::{Atomicity, EventStore, EventStoreError};

@@ -1,6 +1,6 @@
-//! The schemas that come with the program, as the files of `schemas/`.
+//! The built-in schemas. They are the files of `schemas/`.
 
-/// Every built-in schema: event type and JSON text, sorted by type. Each describes the whole event.
+/// Every built-in schema: event type and JSON text, sorted by type. Each schema describes the whole event.
 pub const SCHEMAS: [(&str, &str); 16] = [
     ("admin.user.action", include_str!("../schemas/admin.user.action.json")),
     ("course.completed", include_str!("../schemas/course.completed.json")),

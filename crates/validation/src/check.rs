@@ -1,4 +1,4 @@
-//! What a schema must pass before it is registered, whichever engine will use it.
+//! Checks of a schema before its registration. They are the same for every engine.
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
@@ -15,7 +15,8 @@ use crate::sentence::short;
 /// The `x-ordering-key` of a schema: the member that names the ordering key.
 pub(crate) const ORDERING_KEY: &str = "x-ordering-key";
 
-/// Checks the words of a schema and of all it refers to: by its draft's own schema, and its regular expressions.
+/// Checks the keywords of a schema and of every schema that it refers to, against the meta-schema of its draft. Also
+/// checks the regular expressions.
 pub(crate) fn check(parsed: &Parsed, flattened: &Flattened) -> Result<(), SchemaError> {
     let draft = flattened.schema.draft;
     for source in &flattened.sources {
@@ -52,7 +53,7 @@ fn invalid(error: &ValidationError<'_>, schema: &Value, source: &str, draft: Dra
     SchemaError::Invalid { at, draft, detail }
 }
 
-/// Tries each regular expression by itself, so that the one that cannot be used can be named.
+/// Checks each regular expression separately, so that the error can name the faulty one.
 fn check_patterns(schema: &Value, at: &str, draft: Draft) -> Result<(), SchemaError> {
     let Some(object) = schema.as_object() else { return Ok(()) };
     if let Some(pattern) = object.get("pattern").and_then(Value::as_str) {

@@ -1,4 +1,4 @@
-//! Schema files: their text, parsed at most once, and shared by all types that use them.
+//! Schema files. The text of a file is parsed at most once, and all types that use the file share it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ pub(crate) struct Document {
     parsed: OnceLock<Result<Parsed, SchemaError>>,
 }
 
-/// What a schema file says.
+/// The parsed content of a schema file.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) value: Value,
@@ -28,7 +28,7 @@ impl Document {
         Self { text, parsed: OnceLock::new() }
     }
 
-    /// Parses the file, the first time.
+    /// Returns the parsed file. The first call parses it.
     pub(crate) fn parsed(&self) -> Result<&Parsed, SchemaError> {
         self.parsed.get_or_init(|| parse(&self.text)).as_ref().map_err(Clone::clone)
     }
@@ -42,19 +42,20 @@ fn parse(text: &str) -> Result<Parsed, SchemaError> {
     Ok(Parsed { value, resources })
 }
 
-/// Files that are the same text, kept once: a hundred types may share one large file.
+/// Schema files by their text. Files with the same text are kept once, because a hundred types may share one large
+/// file.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     by_length: HashMap<usize, Vec<Arc<Document>>>,
 }
 
 impl Documents {
-    /// The document of this text if it is known.
+    /// Returns the document with this text, if it is known.
     pub(crate) fn find(&self, text: &str) -> Option<Arc<Document>> {
         self.by_length.get(&text.len())?.iter().find(|known| known.text == text).cloned()
     }
 
-    /// Keeps a document for others to share.
+    /// Keeps a document, so that other types can share it.
     pub(crate) fn keep(&mut self, document: &Arc<Document>) {
         let alike = self.by_length.entry(document.text.len()).or_default();
         if !alike.iter().any(|known| known.text == document.text) {

@@ -1,4 +1,4 @@
-//! Which draft of JSON Schema a schema is written in.
+//! The draft of JSON Schema in which a schema is written.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ pub enum Draft {
     Draft4,
     /// Draft 6.
     Draft6,
-    /// Draft 7: what a schema without `$schema` is read as.
+    /// Draft 7. It is the draft of a schema without `$schema`.
     Draft7,
     /// Draft 2019-09.
     Draft201909,
@@ -20,8 +20,8 @@ pub enum Draft {
 }
 
 impl Draft {
-    /// The draft of a schema whose `$schema` may be written on itself or, failing that, on its whole document.
-    /// `None`: neither says.
+    /// Returns the draft that `$schema` names, on the schema itself or otherwise on its whole document. Returns
+    /// `None` if neither has `$schema`.
     pub(crate) fn declared(schema: &Value, document: &Value) -> Result<Option<Self>, SchemaError> {
         let uri = [schema, document].into_iter().find_map(|value| value.get("$schema"));
         match uri {
@@ -44,17 +44,17 @@ impl Draft {
         }
     }
 
-    /// The keyword that names a schema's own URI.
+    /// Returns the keyword that states a schema's own URI.
     pub(crate) fn id_keyword(self) -> &'static str {
         if self == Self::Draft4 { "id" } else { "$id" }
     }
 
-    /// The member under which definitions live.
+    /// Returns the member that holds the definitions.
     pub(crate) fn definitions_keyword(self) -> &'static str {
         if self >= Self::Draft201909 { "$defs" } else { "definitions" }
     }
 
-    /// Up to draft 7, whatever stands beside a `$ref` is ignored.
+    /// Returns whether the draft ignores all keywords beside a `$ref`. Drafts up to draft 7 do.
     pub(crate) fn ref_hides_siblings(self) -> bool {
         self <= Self::Draft7
     }

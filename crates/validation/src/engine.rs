@@ -1,13 +1,13 @@
-//! The port behind which JSON Schema engines stand. Its adapters are the files beside each other in this folder.
+//! The port of JSON Schema engines. Each file in this folder is one adapter.
 //!
 //! Laws:
-//! - An engine MUST report every violation of a value, not the first alone, sorted and each once.
-//! - A violation's pointer MUST be an RFC 6901 pointer: the base pointer, then the offending member; for a missing
-//!   member, where it should be; for a member that is not allowed, that member.
-//! - A violation's rule MUST be the JSON Schema keyword that was broken.
+//! - An engine MUST report every violation of a value, not only the first, sorted and each once.
+//! - A violation's pointer MUST be an RFC 6901 pointer: the base pointer, followed by the place of the faulty member.
+//!   For a missing member, it is the place of that member. For a member that is not allowed, it is that member.
+//! - A violation's rule MUST be the violated JSON Schema keyword.
 //! - `format`, `contentEncoding` and `contentMediaType` MUST NOT refuse anything.
-//! - A regular expression MUST NOT take more than a bounded time a character.
-//! - A value that an engine cannot judge MUST be a violation, never a silent yes.
+//! - A regular expression MUST NOT take more than a bounded time for each character.
+//! - A value that an engine cannot check MUST be a violation, and never pass silently.
 
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -24,37 +24,37 @@ pub mod jsonschema;
 #[cfg(feature = "valico")]
 pub mod valico;
 
-/// Turns schemas into something that judges values.
+/// Compiles schemas.
 pub trait SchemaEngine: Send + Sync + Debug {
-    /// Its name, as the setting `validation.engine` spells it.
+    /// Returns the name of the engine, as in the setting `validation.engine`.
     fn name(&self) -> &'static str;
 
-    /// Compiles a schema whose references all lead into itself.
+    /// Compiles a schema. All references of the schema point into the schema itself.
     fn compile(&self, schema: &SelfContained) -> Result<Box<dyn CompiledSchema>, SchemaError>;
 }
 
-/// A schema that judges values, from any number of threads at once.
+/// A compiled schema. It checks values from any number of threads at once.
 pub trait CompiledSchema: Send + Sync + Debug {
-    /// Whether the value is as the schema says. The answer is that of `violations`, and sooner there.
+    /// Returns whether the value matches the schema. The result agrees with `violations`, but takes less time.
     fn is_valid(&self, value: &Value) -> bool;
 
-    /// Everything that is wrong with the value. `base_pointer` is where the value stands in its event.
+    /// Returns all violations of the value. `base_pointer` is the place of the value in its event.
     fn violations(&self, value: &Value, base_pointer: &str) -> Vec<Violation>;
 }
 
-/// Which engine decides.
+/// The choice of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum EngineKind {
-    /// The crate jsonschema: fast, exact, drafts 4 to 2020-12.
+    /// The crate jsonschema: fast and exact, for drafts 4 to 2020-12.
     #[default]
     JsonSchema,
-    /// The crate valico: drafts 7 and 2019-09.
+    /// The crate valico, for drafts 7 and 2019-09.
     #[cfg(feature = "valico")]
     Valico,
 }
 
 impl EngineKind {
-    /// The engine of this kind.
+    /// Returns the engine of this kind.
     pub fn engine(self) -> Arc<dyn SchemaEngine> {
         match self {
             Self::JsonSchema => Arc::new(jsonschema::JsonSchemaEngine),
@@ -63,7 +63,7 @@ impl EngineKind {
         }
     }
 
-    /// The name, as the setting spells it.
+    /// Returns the name of the engine, as in the setting.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JsonSchema => jsonschema::NAME,
@@ -79,10 +79,10 @@ impl std::fmt::Display for EngineKind {
     }
 }
 
-/// The engines that this program was built with.
+/// Names of the engines with which this program was built.
 const ENGINES: &str = if cfg!(feature = "valico") { "jsonschema or valico" } else { "jsonschema" };
 
-/// A name that is no engine's.
+/// No engine has this name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("there is no validation engine \"{0}\": choose {ENGINES}")]
 pub struct UnknownEngine(pub String);
@@ -100,7 +100,7 @@ impl FromStr for EngineKind {
     }
 }
 
-/// Sorts, and drops what was said twice: several branches of a schema may want the same.
+/// Sorts the violations and removes duplicates. Several branches of a schema may report the same violation.
 pub(crate) fn in_order(mut violations: Vec<Violation>) -> Vec<Violation> {
     violations.sort();
     violations.dedup();

@@ -1,4 +1,4 @@
-//! One schema of the registry: which events it serves, and its compiled form once it was needed.
+//! One schema of the registry: the events to which it applies, and its compiled form after the first use.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,14 +14,14 @@ use crate::flatten::{Flattened, flatten};
 use crate::sentence;
 use crate::summary::{Summary, summarise};
 
-/// Who gave a schema.
+/// Origin of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     BuiltIn,
     Store,
 }
 
-/// A registered schema. Parsing, resolving and compiling happen when they are first needed, once.
+/// A registered schema. It is parsed, resolved and compiled once, on first use.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) event_type: String,
@@ -48,7 +48,7 @@ impl Entry {
             event_version: event_version.map(str::to_owned),
             origin,
             document,
-            // `#/definitions/X` is how people write it.
+            // Users write `#/definitions/X`.
             pointer: pointer.trim_start_matches('#').to_owned(),
             describes,
             summary: OnceLock::new(),
@@ -56,7 +56,7 @@ impl Entry {
         }
     }
 
-    /// Everything that must hold before a schema is accepted. What was compiled for it is kept.
+    /// Checks a schema before it is accepted. Keeps the compiled form.
     pub(crate) fn check(&self, engine: &dyn SchemaEngine) -> Result<(), SchemaError> {
         let parsed = self.document.parsed()?;
         let flattened = flatten(parsed, &self.pointer)?;
@@ -67,7 +67,7 @@ impl Entry {
         Ok(())
     }
 
-    /// All violations of an event, sorted; none when it is valid.
+    /// Returns all violations of an event, sorted. The list is empty if the event is valid.
     pub(crate) fn violations(&self, event: &Value, engine: &dyn SchemaEngine) -> Vec<Violation> {
         let compiled = match self.compiled.get_or_init(|| engine.compile(&self.flattened()?.schema)) {
             Ok(compiled) => compiled,
@@ -115,12 +115,12 @@ impl Entry {
         made.as_ref()
     }
 
-    /// The member that names the ordering key; none for a schema that cannot be used.
+    /// Returns the member that names the ordering key. Returns none for a schema that cannot be used.
     pub(crate) fn ordering_key(&self) -> Option<&str> {
         self.described().ok()?.ordering_key.as_deref()
     }
 
-    /// A line for lists. A schema that cannot be used says so in its description.
+    /// Returns a line for lists. For a schema that cannot be used, the description states the reason.
     pub(crate) fn summary(&self) -> SchemaSummary {
         let nothing = Summary::default();
         let (summary, description) = match self.described() {
@@ -142,7 +142,8 @@ impl Entry {
     }
 }
 
-/// In built-in schemas optional members accept null, so a null of the wrong type is a required member that is missing.
+/// Renames the violation of a null member. In built-in schemas, optional members accept null. So a null of the wrong
+/// type is a missing required member.
 fn name_null_as_missing(violation: &mut Violation, event: &Value) {
     if violation.rule == "type" && event.pointer(&violation.pointer).is_some_and(Value::is_null) {
         let name = violation.pointer.rsplit('/').next().unwrap_or_default();

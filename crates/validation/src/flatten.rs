@@ -1,9 +1,10 @@
-//! Making a schema self-contained: itself and what it refers to, and nothing else of a possibly huge document.
+//! Extraction of a self-contained schema: the schema and the schemas that it refers to, without the rest of a
+//! possibly huge document.
 //!
-//! Constraints: a file may hold hundreds of definitions of which a type uses a dozen; names of definitions may hold
-//! any character; engines differ in how they resolve references and in what they do when one leads nowhere.
-//! So every reference is resolved here, once. What it leads to is copied to `definitions` under a number, and remarks
-//! are dropped: an engine sees `#` and `#/definitions/3`, and keywords that check something.
+//! Constraints: a file may hold hundreds of definitions, and a type may use a dozen of them. Names of definitions may
+//! hold any character. Engines differ in the resolution of references, and in the treatment of a reference without a
+//! target. So this module resolves every reference once. It copies the target to `definitions` under a number, and
+//! drops annotations. An engine sees only `#`, `#/definitions/3`, and keywords that check values.
 
 use std::collections::HashMap;
 
@@ -16,24 +17,24 @@ use crate::keywords::{Applicator, Keyword, Shape, classify, later_than_draft_7};
 use crate::pointer::child;
 use crate::sentence::kind_of;
 
-/// A schema whose references all lead to `#` or to one of its own definitions, and that holds no remarks.
+/// A schema without annotations. Each of its references points to `#` or to one of its own definitions.
 #[derive(Debug, Clone)]
 pub struct SelfContained {
     /// The schema.
     pub schema: Value,
-    /// The draft it is written in.
+    /// Draft of the schema.
     pub draft: Draft,
 }
 
-/// A self-contained schema, and where its parts came from.
+/// A self-contained schema, with the sources of its parts.
 #[derive(Debug)]
 pub(crate) struct Flattened {
     pub(crate) schema: SelfContained,
-    /// Pointers into the document to each schema that was copied; the first is the schema itself.
+    /// Pointers into the document to each copied schema. The first one is the schema itself.
     pub(crate) sources: Vec<String>,
 }
 
-/// Extracts the schema at `pointer` with what it refers to.
+/// Extracts the schema at `pointer` with the schemas that it refers to.
 pub(crate) fn flatten(parsed: &Parsed, pointer: &str) -> Result<Flattened, SchemaError> {
     let entry = parsed
         .value
@@ -64,7 +65,7 @@ pub(crate) fn flatten(parsed: &Parsed, pointer: &str) -> Result<Flattened, Schem
     })
 }
 
-/// Puts the first copy at the root and the others under their numbers.
+/// Puts the first copy at the root and the other copies under their numbers.
 fn assemble(copies: Vec<Value>, draft: Draft) -> Value {
     let mut copies = copies.into_iter();
     let entry = copies.next().unwrap_or(Value::Bool(true));
@@ -87,7 +88,7 @@ struct Copier<'a> {
     draft_is_declared: bool,
     sources: Vec<String>,
     numbers: HashMap<String, usize>,
-    /// For each copied schema, those it hands the very same value to.
+    /// For each copied schema, the copied schemas that it applies to the same value.
     in_place: Vec<Vec<usize>>,
     current: usize,
 }
@@ -128,7 +129,8 @@ impl Copier<'_> {
         Ok(Value::Object(copy))
     }
 
-    /// Copies what an applicator holds; what has the wrong shape is left for the check of the schema to name.
+    /// Copies the schemas that an applicator holds. A value of the wrong shape is copied unchanged, and the check of
+    /// the schema reports it.
     fn held(
         &mut self,
         by: &Applicator,
@@ -177,11 +179,13 @@ impl Copier<'_> {
         })
     }
 
-    /// Refuses references that would make an engine look at the same value with the same schema for ever.
+    /// Refuses cycles of references. With such a cycle, an engine would check the same value against the same schema
+    /// without end.
     fn refuse_cycles(&self) -> Result<(), SchemaError> {
         let mut finished = vec![false; self.sources.len()];
         for start in 0..self.sources.len() {
-            // Depth first with a path of our own: chains of references may be longer than a stack is deep.
+            // Depth-first search with an explicit stack, because a chain of references may be longer than the call
+            // stack allows.
             let mut path: Vec<(usize, usize)> = vec![(start, 0)];
             while let Some((node, edge)) = path.last().copied() {
                 let next = self.in_place.get(node).and_then(|edges| edges.get(edge)).copied();

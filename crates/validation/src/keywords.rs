@@ -1,10 +1,11 @@
-//! What JSON Schema's keywords hold: which contain schemas, which look at the same value, which only check.
+//! The keywords of JSON Schema: keywords that hold schemas, keywords that apply to the same value, and keywords that
+//! only check.
 
 use serde_json::{Map, Value};
 
 use crate::draft::Draft;
 
-/// How a keyword holds schemas.
+/// The form in which a keyword holds schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     One,
@@ -20,7 +21,7 @@ pub(crate) enum Shape {
 pub(crate) struct Applicator {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
-    /// Whether the held schemas look at the very value that this schema looks at, not at a part of it.
+    /// Whether the held schemas apply to the same value as this schema, and not to a part of it.
     pub(crate) in_place: bool,
     since: Draft,
 }
@@ -53,8 +54,8 @@ const APPLICATORS: [Applicator; 21] = [
     applicator("$defs", Shape::Map, false, Draft::Draft4),
 ];
 
-/// Keywords that check a value and hold no schema. `format` and the `content…` keywords are missing on purpose: here
-/// they are remarks, never reasons to refuse.
+/// Keywords that check a value and hold no schema. `format` and the `content…` keywords are missing on purpose. Here
+/// they are annotations and never refuse a value.
 const ASSERTIONS: [&str; 21] = [
     "type",
     "enum",
@@ -93,19 +94,19 @@ const LATER_THAN_DRAFT_7: [&str; 11] = [
     "$anchor",
 ];
 
-/// What a keyword of a schema is.
+/// The class of a keyword.
 pub(crate) enum Keyword {
     Applies(&'static Applicator),
     Asserts,
-    /// Schemas kept for others to refer to.
+    /// Schemas that other schemas can refer to.
     Defines,
-    /// References that depend on who asks.
+    /// References with a target that depends on the referring schema.
     Dynamic,
-    /// Titles, remarks, other people's words.
+    /// Titles, comments and unknown keywords.
     Remark,
 }
 
-/// Classifies a keyword as the draft reads it.
+/// Classifies a keyword by the rules of the draft.
 pub(crate) fn classify(name: &str, draft: Draft) -> Keyword {
     if matches!(name, "definitions" | "$defs") {
         return Keyword::Defines;
@@ -119,12 +120,13 @@ pub(crate) fn classify(name: &str, draft: Draft) -> Keyword {
     if ASSERTIONS.contains(&name) { Keyword::Asserts } else { Keyword::Remark }
 }
 
-/// A keyword of this schema that only later drafts than 7 know.
+/// Returns a keyword of this schema that only drafts after draft 7 define.
 pub(crate) fn later_than_draft_7(schema: &Map<String, Value>) -> Option<&str> {
     schema.keys().map(String::as_str).find(|key| LATER_THAN_DRAFT_7.contains(key))
 }
 
-/// Calls `visit` with the pointer suffix and the schema of each schema directly within this one, definitions included.
+/// Calls `visit` for each schema directly within this one, definitions included. The arguments are the pointer suffix
+/// and the schema.
 pub(crate) fn each_subschema(schema: &Map<String, Value>, mut visit: impl FnMut(String, &Value)) {
     for applicator in &APPLICATORS {
         let name = applicator.name;

@@ -1,8 +1,10 @@
-//! Whether an event is what its type's schema says: the registry of schemas, the built-in ones, and two engines.
+//! Validation of events against the schemas of their types: the registry of schemas, the built-in schemas, and two
+//! engines.
 //!
-//! Read in this order: [`registry`] (which schema serves which event), [`engine`] (the port and its two adapters),
-//! [`builtin`] (the schemas that come with the program). In between, a schema file is made *self-contained*
-//! ([`SelfContained`]): every `$ref` is resolved once, by one set of rules, so that no engine ever goes looking.
+//! Read in this order: [`registry`] (the schema of each event), [`engine`] (the port and its two adapters),
+//! [`builtin`] (the built-in schemas). Between registry and engine, a schema file is made *self-contained*
+//! ([`SelfContained`]). Every `$ref` is resolved once, by one set of rules, so that no engine resolves references to
+//! other places.
 //!
 //! ```
 //! use serde_json::json;

@@ -1,8 +1,8 @@
-//! JSON Pointers (RFC 6901): making them, and mending paths whose names were never escaped.
+//! JSON Pointers (RFC 6901): construction, and the resolution of paths with unescaped names.
 
 use serde_json::Value;
 
-/// The pointer to a member of what `parent` points to.
+/// Returns the pointer to a member of the value at `parent`.
 pub(crate) fn child(parent: &str, name: &str) -> String {
     let mut pointer = String::with_capacity(parent.len() + name.len() + 1);
     pointer.push_str(parent);
@@ -17,19 +17,20 @@ pub(crate) fn child(parent: &str, name: &str) -> String {
     pointer
 }
 
-/// Whether `ancestor` points to what `pointer` points to, or to something around it.
+/// Returns whether `ancestor` points to the value at `pointer`, or to a value that contains it.
 pub(crate) fn encloses(ancestor: &str, pointer: &str) -> bool {
     pointer.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Finds what an unescaped path names: the pointer to it, or nothing if the value holds no such thing.
+/// Resolves an unescaped path. Returns the pointer to its value, or none if there is no such value.
 ///
-/// Names may contain `/`, so several readings are tried; each node of the value is visited at most once.
+/// Names may contain `/`, so the function tries several readings. It visits each node of the value at most once.
 pub(crate) fn of_raw_path(value: &Value, raw: &str) -> Option<String> {
     descend(value, raw, String::new(), false)
 }
 
-/// Finds where a missing member should be, given the unescaped path of its object and its own name, joined.
+/// Resolves the place of a missing member. The path is the unescaped path of its object, joined with the name of the
+/// member.
 pub(crate) fn of_raw_path_to_missing(value: &Value, raw: &str) -> Option<String> {
     descend(value, raw, String::new(), true)
 }

@@ -1,4 +1,4 @@
-//! Which schema serves which event: built-in ones, and those that users added.
+//! The registry: it maps each event to its schema, built-in or added by a user.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::sentence;
 
 /// The schemas of all types, and the engine that applies them.
 ///
-/// A schema for the event's own version serves before one without a version; a user's schema without a version
-/// replaces the built-in one of its type. It is shared between threads behind an `Arc` once it is filled.
+/// A schema for the event's own version takes precedence over a schema without a version. A user's schema without a
+/// version replaces the built-in schema of its type. After it is filled, threads share the registry behind an `Arc`.
 #[derive(Debug)]
 pub struct SchemaRegistry {
     kind: EngineKind,
@@ -29,7 +29,7 @@ pub struct SchemaRegistry {
 
 #[derive(Debug, Default)]
 struct Versions {
-    /// Serves every version that has no schema of its own.
+    /// Schema for every version without its own schema.
     any: Option<Entry>,
     own: BTreeMap<String, Entry>,
 }
@@ -41,7 +41,7 @@ impl Versions {
 }
 
 impl SchemaRegistry {
-    /// A registry with the built-in schemas. Nothing is parsed or compiled before its first use.
+    /// Returns a registry with the built-in schemas. Each schema is parsed and compiled on its first use.
     pub fn new(kind: EngineKind) -> Self {
         let mut registry = Self::empty(kind);
         for (event_type, text) in builtin::SCHEMAS {
@@ -52,19 +52,19 @@ impl SchemaRegistry {
         registry
     }
 
-    /// A registry without any schema.
+    /// Returns a registry without schemas.
     pub fn empty(kind: EngineKind) -> Self {
         Self { kind, engine: kind.engine(), documents: Documents::default(), by_type: HashMap::new() }
     }
 
-    /// The engine that decides.
+    /// Returns the chosen engine.
     pub fn engine(&self) -> EngineKind {
         self.kind
     }
 
-    /// Adds a user's schema after checking all of it, or changes nothing and says what is wrong.
+    /// Checks a user's schema and adds it. If a check fails, nothing changes, and the error states the fault.
     ///
-    /// It replaces the schema of the same type and version.
+    /// The schema replaces the schema of the same type and version.
     pub fn add(&mut self, record: &SchemaRecord) -> Result<(), SchemaError> {
         let entry = self.entry(record);
         entry.check(self.engine.as_ref())?;
@@ -72,9 +72,10 @@ impl SchemaRegistry {
         Ok(())
     }
 
-    /// Puts back a schema that was checked when it was added, at next to no cost: it is compiled on first use.
+    /// Restores a schema that was checked when it was added. This is cheap, because the schema is compiled on its
+    /// first use.
     ///
-    /// Should it turn out to be unusable, events of its type are refused with the rule `schema` and the reason.
+    /// If the schema cannot be used, events of its type are refused with the rule `schema` and the reason.
     pub fn restore(&mut self, record: &SchemaRecord) {
         let entry = self.entry(record);
         self.insert(entry);
@@ -106,7 +107,7 @@ impl SchemaRegistry {
         self.by_type.get(event_type)?.serving(event_version)
     }
 
-    /// Validates a whole event and says it plainly; a type without schema is an error here.
+    /// Validates a whole event. A type without a schema is an error here.
     pub fn validate_event(&self, event: &Value) -> ValidationResult {
         match self.validate(event) {
             Verdict::Valid => Vec::new().into(),
@@ -144,7 +145,8 @@ impl EventValidator for SchemaRegistry {
     }
 }
 
-/// The event's type, or what is wrong with it: without one there is no telling which schema to ask.
+/// Returns the event's type, or the violation if there is no valid type. Without the type, the registry cannot find
+/// the schema.
 fn type_of(event: &Value) -> Result<&str, Violation> {
     let Some(object) = event.as_object() else {
         return Err(Violation::new("", "type", sentence::wrong_type("an object", event)));

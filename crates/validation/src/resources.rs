@@ -1,4 +1,4 @@
-//! Which schema a `$ref` names: base URIs, anchors and pointers within one document, by the rules of RFC 3986.
+//! Resolution of `$ref`: base URIs, anchors and pointers within one document, by the rules of RFC 3986.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use crate::error::SchemaError;
 use crate::keywords::each_subschema;
 use crate::pointer::encloses;
 
-/// The base of a document that does not name itself. Nothing is ever fetched from it.
+/// Base URI of a document without its own URI. The program never fetches it.
 const NAMELESS: &str = "schema-file://this/";
 
 /// The parts of a document that references can name.
 #[derive(Debug)]
 pub(crate) struct Resources {
-    /// Pointer and base URI of each schema with a URI of its own; the document itself comes first.
+    /// Pointer and base URI of each schema that has its own URI. The document itself is first.
     bases: Vec<(String, Url)>,
     by_uri: HashMap<String, String>,
     by_anchor: HashMap<(String, String), String>,
@@ -67,7 +67,7 @@ impl Resources {
         self.by_anchor.entry((base.into(), name.to_owned())).or_insert_with(|| pointer.to_owned());
     }
 
-    /// The pointer to what a reference names that stands in the schema at `at`.
+    /// Returns the pointer to the target of a reference in the schema at `at`.
     pub(crate) fn resolve(&self, document: &Value, at: &str, reference: &str) -> Result<String, SchemaError> {
         let outside = || SchemaError::ReferenceOutside { at: at.to_owned(), reference: reference.to_owned() };
         let nowhere = || SchemaError::ReferenceNowhere { at: at.to_owned(), reference: reference.to_owned() };
@@ -88,7 +88,7 @@ impl Resources {
     }
 }
 
-/// Undoes percent-encoding; `None` when what comes out is no UTF-8.
+/// Decodes percent-encoding. Returns `None` if the result is not UTF-8.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

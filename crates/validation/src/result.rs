@@ -1,13 +1,13 @@
-//! The plain answer: valid or not, and everything that is wrong.
+//! The result of a validation: valid or not, and all violations.
 
 use domain::Violation;
 
-/// What validation says of an event.
+/// The result of a validation of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidationResult {
     /// Whether there are no errors.
     pub is_valid: bool,
-    /// All that is wrong, sorted by pointer. An event whose type has no schema has one error that says so.
+    /// All violations, sorted by pointer. An event whose type has no schema has one error that states this.
     pub errors: Vec<Violation>,
 }
 

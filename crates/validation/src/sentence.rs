@@ -1,22 +1,22 @@
-//! The words in which violations are told, the same for both engines.
+//! The sentences of violations. Both engines use the same sentences.
 
 use std::fmt::Write as _;
 use std::io;
 
 use serde_json::Value;
 
-/// The most characters of an event that a sentence quotes.
+/// Most characters of an event that a sentence quotes.
 const EXCERPT: usize = 80;
 
-/// A value as JSON, cut after a few characters. Large values are not written out in full first.
+/// Returns a value as JSON, cut to [`EXCERPT`] characters. A large value is not written in full first.
 pub(crate) fn excerpt(value: &Value) -> String {
     let mut room = Room { bytes: Vec::new(), left: EXCERPT * 4 + 4 };
-    // The only error that can come is our own, for want of room.
+    // The only possible error is that of `Room`, when no space is left.
     let cut = serde_json::to_writer(&mut room, value).is_err();
     shortened(&String::from_utf8_lossy(&room.bytes), cut)
 }
 
-/// A text of the schema or of the event, cut after a few characters.
+/// Returns a text of the schema or of the event, cut to [`EXCERPT`] characters.
 pub(crate) fn short(text: &str) -> String {
     shortened(text, false)
 }
@@ -49,7 +49,7 @@ impl io::Write for Room {
     }
 }
 
-/// A value's kind, with its article.
+/// Returns the kind of a value, with its article.
 pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -61,7 +61,7 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// A type's name in a schema, with its article.
+/// Returns the name of a type in a schema, with its article.
 pub(crate) fn kind_named(name: &str) -> String {
     match name {
         "null" => "null".to_owned(),
@@ -71,10 +71,10 @@ pub(crate) fn kind_named(name: &str) -> String {
     }
 }
 
-/// "a string or null".
+/// Returns the kinds as words: "a string or null".
 pub(crate) fn one_of_kinds<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<String> = names.map(kind_named).collect();
-    // null reads best at the end.
+    // The sentence is easiest to read with null at the end.
     names.sort_by_key(|name| name == "null");
     let mut sentence = String::new();
     let count = names.len();
@@ -91,22 +91,22 @@ pub(crate) fn one_of_kinds<'a>(names: impl Iterator<Item = &'a str>) -> String {
     sentence
 }
 
-/// A member is missing.
+/// Returns the sentence for a missing member.
 pub(crate) fn required(name: &str) -> String {
     format!("\"{}\" is required", short(name))
 }
 
-/// A member is there and null where a value is required.
+/// Returns the sentence for a member that is null although a value is required.
 pub(crate) fn required_not_null(name: &str) -> String {
     format!("\"{}\" is required, and null counts as missing", short(name))
 }
 
-/// A member that the schema forbids.
+/// Returns the sentence for a member that the schema forbids.
 pub(crate) fn unexpected(name: &str) -> String {
     format!("\"{}\" is not a member that the schema allows here", short(name))
 }
 
-/// The value has another type than one of these.
+/// Returns the sentence for a value of another type than the allowed ones.
 pub(crate) fn wrong_type(wanted: &str, value: &Value) -> String {
     match value {
         Value::Null => format!("must be {wanted}, but is null"),

@@ -1,4 +1,4 @@
-//! What a schema says about itself, for lists: its members, its sentence, its ordering key.
+//! Summaries of schemas, for lists: the members, the description and the ordering key.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use crate::document::Parsed;
 use crate::flatten::Flattened;
 use crate::pointer::child;
 
-/// How many references and `allOf`s deep members are looked for.
+/// Most levels of references and `allOf`s in which members are searched.
 const DEPTH: usize = 8;
 
-/// What a schema says about itself.
+/// The summary of a schema.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) description: Option<String>,
@@ -21,11 +21,11 @@ pub(crate) struct Summary {
     pub(crate) optional: Vec<String>,
 }
 
-/// Summarises a schema of a whole event, or of what stands at `base` in an event.
+/// Summarises a schema of a whole event, or a schema of the value at `base` in an event.
 pub(crate) fn summarise(parsed: &Parsed, flattened: &Flattened, base: &str) -> Summary {
     let words = |keyword: &str| {
         let mut sources = flattened.sources.iter().filter_map(|source| parsed.value.pointer(source));
-        // A schema that only refers to another one speaks through it.
+        // A schema that consists of a reference takes its texts from the target.
         let entry = sources.next();
         let named = entry.filter(|entry| entry.get("$ref").is_some()).and_then(|_| sources.next());
         let found = [entry, named].into_iter().flatten().find_map(|schema| schema.get(keyword)?.as_str());
@@ -63,7 +63,7 @@ impl Members {
         });
     }
 
-    /// The members of `data`, as a schema of the whole event describes it.
+    /// Collects the members of `data` from a schema of the whole event.
     fn collect_data(&mut self, root: &Value) {
         each_layer(root, root, DEPTH, &mut |layer| {
             if let Some(data) = layer.get("properties").and_then(|properties| properties.get("data")) {
@@ -73,7 +73,7 @@ impl Members {
     }
 }
 
-/// Visits a schema, what it refers to, and what it joins with `allOf`.
+/// Visits a schema, the targets of its references, and the parts of its `allOf`.
 fn each_layer(root: &Value, schema: &Value, depth: usize, visit: &mut dyn FnMut(&Map<String, Value>)) {
     let (Some(object), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else { return };
     visit(object);

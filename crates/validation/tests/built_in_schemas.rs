@@ -1,4 +1,4 @@
-//! The built-in schemas, against a table of their own: what each type must and may hold.
+//! Tests of the built-in schemas against a separate table of the required and optional members of each type.
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::print_stdout)]
 
@@ -76,7 +76,7 @@ fn sample(kind: &str) -> Value {
     }
 }
 
-/// An event with all members, or with the required ones alone.
+/// Returns an event with all members, or with the required members alone.
 fn instance(row: &Row, all: bool) -> Value {
     let mut event =
         Map::from_iter([("type".to_owned(), json!(row.event_type)), ("data".to_owned(), json!({}))]);
@@ -105,7 +105,7 @@ fn with(event: &Value, pointer: &str, value: Value) -> Value {
     event
 }
 
-/// Runs on both engines, for every type.
+/// Runs a test on both engines, for every type.
 fn for_each_type(test: impl Fn(&SchemaRegistry, &Row)) {
     for engine in ENGINES {
         let registry = SchemaRegistry::new(engine);

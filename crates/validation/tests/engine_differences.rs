@@ -1,4 +1,5 @@
-//! Where the engines are known to disagree. Each is listed in `docs/validation-engines.md`; a change shows here.
+//! The known differences between the engines. `docs/validation-engines.md` lists each of them. This test fails if one
+//! changes.
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::print_stdout)]
 
@@ -7,8 +8,8 @@ mod common;
 use common::{ENGINES, broken, event_of, registry_of};
 use serde_json::Value;
 
-/// A schema and a value of `data` as JSON texts, and what jsonschema and valico say of them (`POINTER RULE` joined by
-/// commas; empty: accepted; `refused`: the schema itself is refused).
+/// A schema and a value of `data` as JSON texts, and the results of jsonschema and of valico. A result is a list of
+/// `POINTER RULE` joined by commas. It is empty for an accepted value, and `refused` for a refused schema.
 const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     // Numbers.
     (r#"{"multipleOf": 0.01}"#, "4.35", "", "/data multipleOf"),
@@ -21,7 +22,7 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     (r#"{"enum": [9007199254740992]}"#, "9007199254740993", "/data enum", ""),
     (r#"{"exclusiveMaximum": 3}"#, "3", "/data exclusiveMaximum", "/data maximum"),
     (r#"{"exclusiveMinimum": 3}"#, "3", "/data exclusiveMinimum", "/data minimum"),
-    // Numbers that are whole and are written with a point.
+    // Whole numbers that are written with a decimal point.
     (
         r#"{"$schema": "https://json-schema.org/draft/2019-09/schema", "contains": {"type": "integer"}, "minContains": 2.0}"#,
         "[1]",
@@ -49,7 +50,7 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     // Names of members.
     (r#"{"properties": {"`": {"type": "string"}}}"#, r#"{"`": "a"}"#, "", "/data $ref"),
     (r#"{"properties": {"properties": {"properties": {"type": {}}}}}"#, "{}", "", "refused"),
-    // Other drafts, and rules that only later drafts have.
+    // Other drafts, and keywords that only later drafts define.
     (r#"{"enum": []}"#, "1", "/data enum", "refused"),
     (
         r#"{"$schema": "http://json-schema.org/draft-04/schema#", "type": "integer"}"#,
@@ -97,7 +98,8 @@ fn the_engines_differ_where_the_list_says_and_as_it_says() {
     assert!(changed.is_empty(), "{}", changed.join("\n"));
 }
 
-/// valico by itself counts a reference to nowhere as valid, and reads a date with a space; neither reaches our users.
+/// By itself, valico counts a reference without a target as valid, and accepts a date with a space. Our checks
+/// prevent both.
 #[test]
 fn what_valico_alone_would_let_pass_is_caught_before_it() {
     let mut scope = valico::json_schema::Scope::new();

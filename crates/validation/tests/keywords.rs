@@ -1,4 +1,4 @@
-//! Keyword by keyword: what both engines say of the same value.
+//! Tests of each keyword: both engines must return the same result for the same value.
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::print_stdout)]
 
@@ -7,7 +7,7 @@ mod common;
 use common::{ENGINES, broken, event_of, registry_of};
 use serde_json::{Value, json};
 
-/// A schema of `data`, a value of `data`, and what is broken (`POINTER RULE`; none: accepted).
+/// Returns cases: a schema of `data`, a value of `data`, and the violations (`POINTER RULE`; none: accepted).
 fn cases() -> Vec<(Value, Value, Vec<&'static str>)> {
     let properties = |p: Value| json!({ "properties": p });
     vec![

@@ -1,4 +1,4 @@
-//! Real webhook events by others, with the schemas their publishers wrote.
+//! Real webhook events of another project, with the schemas of their publishers.
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::print_stdout)]
 
@@ -15,11 +15,11 @@ use event_replay_validation::SchemaRegistry;
 use flate2::read::GzDecoder;
 use serde_json::{Map, Value, json};
 
-/// A schema that accepts nothing: `location` must have `type` and `details` and, by `additionalProperties: false`
-/// beside no `properties`, no member at all. Every draft-7 validator refuses all its events.
+/// A schema that accepts no event. `location` must have `type` and `details`. But `additionalProperties: false`
+/// without `properties` forbids every member. Every draft-7 validator refuses all its events.
 const ACCEPTS_NOTHING: &str = "github.secret_scanning_alert_location.created";
 
-/// The folder of the real data; `None`, said aloud, where it is absent.
+/// Returns the folder of the real data. If it is absent, prints a note and returns `None`.
 fn folder() -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("EVENT_REPLAY_REAL_DATA").map_or(default, PathBuf::from);
@@ -40,7 +40,7 @@ struct Real {
     events: Vec<Value>,
     text: String,
     document: Value,
-    /// Event type to the name of its definition.
+    /// Map from event type to the name of its definition.
     names: BTreeMap<String, String>,
 }
 
@@ -149,10 +149,10 @@ fn every_real_schema_accepts_one_instance_and_refuses_five_mutants_of_it() {
     assert!(schemas > 50, "{schemas}");
 }
 
-/// One fault: its name, where, and the value put there (`None`: the member is dropped).
+/// One fault: its name, its place, and the new value (`None`: the member is removed).
 type Fault = (&'static str, String, Option<Value>);
 
-/// Five faults, of as many kinds as there are.
+/// Returns up to five faults, spread over as many kinds as possible.
 fn spread(faults: &[Fault]) -> Vec<&Fault> {
     let mut by_kind: BTreeMap<&str, Vec<&Fault>> = BTreeMap::new();
     faults.iter().for_each(|fault| by_kind.entry(fault.0).or_default().push(fault));
@@ -171,7 +171,7 @@ fn with(event: &Value, pointer: &str, value: Option<Value>) -> Value {
     event
 }
 
-/// Follows references (`#/definitions/NAME` alone) and choices of one.
+/// Follows references (only `#/definitions/NAME`) and `oneOf`s with a single choice.
 fn resolved<'a>(document: &'a Value, mut schema: &'a Value) -> &'a Value {
     loop {
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
@@ -184,7 +184,8 @@ fn resolved<'a>(document: &'a Value, mut schema: &'a Value) -> &'a Value {
     }
 }
 
-/// Every single fault that the schema surely refuses; of alternatives, the faults that each of them refuses.
+/// Collects every single fault that the schema surely refuses. For alternatives, it collects the faults that each of
+/// them refuses.
 fn mutants(document: &Value, schema: &Value, value: &Value, at: &str, into: &mut Vec<Fault>) {
     let schema = resolved(document, schema);
     for part in schema["allOf"].as_array().into_iter().flatten() {
@@ -223,7 +224,7 @@ fn mutants(document: &Value, schema: &Value, value: &Value, at: &str, into: &mut
     }
 }
 
-/// The smallest value that a schema accepts, for schemas of the kinds that occur here.
+/// Returns a small value that the schema accepts. It handles the kinds of schemas that occur in this data.
 fn minimal(document: &Value, schema: &Value) -> Value {
     let schema = resolved(document, schema);
     if let Some(value) = schema.get("const").or(schema["enum"].get(0)) {
@@ -255,7 +256,7 @@ fn minimal(document: &Value, schema: &Value) -> Value {
     }
 }
 
-/// Joins the members of all parts; where two speak of one member, what the later adds is added.
+/// Joins the members of all parts. If two parts describe the same member, both descriptions apply.
 fn merged(document: &Value, parts: &[Value], schema: &Value) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();

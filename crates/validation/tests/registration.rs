@@ -1,4 +1,4 @@
-//! What is refused when a schema is added, and the sentence that says so.
+//! Tests of registration: the refused schemas, and the sentence of each refusal.
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::print_stdout)]
 
@@ -145,7 +145,8 @@ fn a_pattern_that_cannot_run_in_linear_time_is_refused() {
 
 #[test]
 fn a_hostile_pattern_answers_at_once() {
-    // A backtracking engine would take longer than the age of the universe: that this test ends is the proof.
+    // A backtracking engine would take longer than the age of the universe. This test proves the bound by ending at
+    // all.
     let text = "a".repeat(100_000) + "!";
     for engine in ENGINES {
         let registry = registry_of(engine, &json!({"properties": {"x": {"pattern": "^(a+)+$"}}})).unwrap();

@@ -1,4 +1,4 @@
-//! Which schema serves which event, lazily and from many threads.
+//! Tests of the registry: the schema of each event, lazy compilation, and use from many threads.
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::print_stdout)]
 

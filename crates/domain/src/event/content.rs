@@ -1,14 +1,16 @@
-//! Whether two texts are the same event: equal as JSON, with members unordered and numbers exact.
+//! Comparison of the content of two events: equal as JSON, with members in any order and numbers compared exactly.
 //!
-//! A publisher that retries sends the same bytes, so the common answer is one comparison of bytes. The rest is for an
-//! event that took another way, through a tool that reordered members or spelled 1.50 as 1.5.
+//! A publisher that retries sends the same bytes, so one comparison of bytes is the common case. The rest of the
+//! module is for an event that passed through a tool on its way. Such a tool may reorder members, or write 1.5 in
+//! place of 1.50.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::value::RawValue;
 
-/// Whether two JSON texts have the same content: byte-equal, else equal as JSON values with members unordered and
-/// numbers compared by exact decimal value, never through a float. Texts that are not JSON are the same only byte for byte.
+/// Returns whether two JSON texts have the same content. The contents are the same if the bytes are equal. They are
+/// also the same if the JSON values are equal, with members in any order and numbers compared by exact decimal value,
+/// never as floats. Texts that are not JSON are the same only if their bytes are equal.
 ///
 /// ```
 /// use event_replay_domain::event::same_content;
@@ -36,7 +38,7 @@ fn same(left: &RawValue, right: &RawValue) -> Option<bool> {
         (b'[', b'[') => same_arrays(&elements(left)?, &elements(right)?)?,
         (b'"', b'"') => string(left)? == string(right)?,
         (b'-' | b'0'..=b'9', b'-' | b'0'..=b'9') => Decimal::of(left)? == Decimal::of(right)?,
-        // true, false and null are equal only to the letter, which was asked above.
+        // true, false and null are equal only if their texts are equal. The comparison above has covered that.
         _ => false,
     })
 }
@@ -101,7 +103,7 @@ impl Decimal {
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
         let Some(first) = all.iter().position(|digit| *digit != b'0') else {
-            // Zero is zero, whatever its sign and exponent.
+            // All zeros are equal, with any sign and exponent.
             return Some(Self { negative: false, digits: Vec::new(), exponent: 0 });
         };
         let last = all.iter().rposition(|digit| *digit != b'0')?;

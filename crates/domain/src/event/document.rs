@@ -1,4 +1,4 @@
-//! From untrusted bytes to an event: one strict reading that finds everything wrong with the envelope.
+//! Reads untrusted bytes into an event. One strict pass finds every violation of the envelope.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::violation::Violation;
 
-/// A JSON object that claims to be an event: parsed, and its envelope read.
+/// A JSON object that claims to be an event. It is parsed, and its envelope is read.
 #[derive(Debug, Clone)]
 pub struct Document {
     value: Value,
@@ -19,12 +19,13 @@ pub struct Document {
 impl Document {
     /// Reads bytes that claim to be one event.
     ///
-    /// Stricter than JSON parsers are by default: a repeated member name, nesting beyond the limit and a number that no
-    /// 64-bit float can hold are refused at any depth, since readers would disagree on what such an event says.
+    /// This reader is stricter than most JSON parsers. At any depth, it refuses a repeated member name, nesting
+    /// beyond the limit, and a number that no 64-bit float can hold. Readers would disagree on the meaning of such an
+    /// event.
     ///
     /// # Errors
-    /// A single violation where the bytes are too many, not UTF-8, not JSON, or not an object. What is wrong with an
-    /// envelope that could be read is in [`Document::into_event`].
+    /// Returns a single violation when the bytes are too many, not UTF-8, not JSON, or not an object.
+    /// [`Document::into_event`] returns the violations of an envelope that could be read.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, Violation> {
         if bytes.len() > limits.max_event_bytes {
             let (size, limit) = (bytes.len(), limits.max_event_bytes);
@@ -45,33 +46,33 @@ impl Document {
         Ok(Self { value, event })
     }
 
-    /// The parsed JSON, for validators.
+    /// Returns the parsed JSON, for validators.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The type it claims, as far as it can be told.
+    /// Returns the event type that the document claims, if `type` is a string.
     pub fn event_type(&self) -> Option<&str> {
         self.value.get("type").and_then(Value::as_str)
     }
 
-    /// The id it claims, as far as it can be told.
+    /// Returns the id that the document claims, if `id` is a string.
     pub fn event_id(&self) -> Option<&str> {
         self.value.get("id").and_then(Value::as_str)
     }
 
-    /// The event, or everything that is wrong with its envelope.
+    /// Returns the event.
     ///
     /// # Errors
-    /// All violations of the envelope's rules, sorted.
+    /// Returns all violations of the envelope's rules, sorted.
     pub fn event(&self) -> Result<&Event, &[Violation]> {
         self.event.as_ref().map_err(Vec::as_slice)
     }
 
-    /// Like [`Document::event`], by value.
+    /// Returns the event by value.
     ///
     /// # Errors
-    /// All violations of the envelope's rules, sorted.
+    /// Returns all violations of the envelope's rules, sorted.
     pub fn into_event(self) -> Result<Event, Vec<Violation>> {
         self.event
     }

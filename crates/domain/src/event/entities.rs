@@ -1,14 +1,15 @@
-//! Where an event's entities stand in its text.
+//! The places of an event's entities in its text.
 
 use std::ops::Deref;
 
 use super::{EntitySpan, Span};
 
-/// As many as most events have. They lie within the event; more take memory of their own.
+/// Number of entities that fit into the event itself. Most events have no more. A longer list needs its own
+/// allocation.
 const FEW: usize = 4;
 const NONE: EntitySpan = EntitySpan { kind: Span { start: 0, len: 0 }, id: Span { start: 0, len: 0 } };
 
-/// The spans of entities, in the order of the event's members.
+/// Spans of the entities, in the order of the event's members.
 #[derive(Debug, Clone)]
 pub(crate) enum Entities {
     Few { count: usize, spans: [EntitySpan; FEW] },

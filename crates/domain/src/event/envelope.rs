@@ -1,4 +1,4 @@
-//! The envelope's members, read into spans; everything that is wrong with them is gathered.
+//! Reads the members of the envelope into spans, and collects all violations.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{entity::kind_of_member, ordering::KeySource, violation::Violation};
 
-/// Reads the envelope's members into spans, gathering what is wrong.
+/// Reads the members of the envelope into spans, and collects all violations.
 pub(super) struct EnvelopeReader<'a> {
     text: &'a str,
     limits: &'a Limits,
@@ -34,7 +34,7 @@ impl<'a> EnvelopeReader<'a> {
         let correlation_id = get("correlationId").and_then(|member| self.name(member, value));
         let causation_id = get("causationId").and_then(|member| self.name(member, value));
         let entities = members.iter().filter_map(|member| self.entity(member, value)).collect();
-        // What `data` holds is its schema's business, and comes back digit for digit.
+        // The schema of the type decides about the content of `data`. The reader keeps it digit for digit.
         for member in members.iter().filter(|member| member.name != "data") {
             self.wide_integer(member);
         }
@@ -77,7 +77,7 @@ impl<'a> EnvelopeReader<'a> {
         self.violations.push(Violation::new(pointer(name), "required", format!("{name:?} is required")));
     }
 
-    /// A member that must be a string within the limits.
+    /// Reads a member that must be a string within the limits.
     fn name(&mut self, member: &Member<'_>, value: &Value) -> Option<Span> {
         let at = pointer(&member.name);
         let Some(text) = value.get(&*member.name).and_then(Value::as_str) else {
@@ -101,7 +101,8 @@ impl<'a> EnvelopeReader<'a> {
         Some(self.span(member.raw.get(), text))
     }
 
-    /// Where a string stands: in the text itself, or decoded in the tail if it is spelled with escapes.
+    /// Returns the place of a string. It is in the text itself, or decoded in the tail if the text spells the string
+    /// with escapes.
     fn span(&mut self, raw: &str, decoded: &str) -> Span {
         let start = match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
             Some(inner) if inner == decoded => inner.as_ptr() as usize - self.text.as_ptr() as usize,
@@ -118,7 +119,7 @@ impl<'a> EnvelopeReader<'a> {
 
     fn entity(&mut self, member: &Member<'_>, value: &Value) -> Option<EntitySpan> {
         let kind = kind_of_member(&member.name)?;
-        // Only strings name entities; what type the member should be is its schema's business.
+        // Only strings name entities. The schema of the type decides about the JSON type of the member.
         value.get(&*member.name).and_then(Value::as_str)?;
         if kind.len() > self.limits.max_name_bytes {
             let message = format!("the member's name has more than {} bytes", self.limits.max_name_bytes);
@@ -163,7 +164,7 @@ impl<'a> EnvelopeReader<'a> {
         }
     }
 
-    /// The envelope is read by every consumer in every language: no integer there may need more than 64 bits.
+    /// Consumers in every language read the envelope, so no integer in it may need more than 64 bits.
     fn wide_integer(&mut self, member: &Member<'_>) {
         let raw = member.raw.get();
         let is_integer = raw.strip_prefix('-').unwrap_or(raw).bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The head: an event's envelope as bytes that stores keep beside its JSON, so that reading never parses.
+//! The head: an event's envelope as bytes that stores keep beside its JSON, so that a read never parses JSON.
 //!
 //! # Format (versions 1 and 2; numbers are unsigned LEB128 unless a width is given)
 //! ```text
@@ -14,8 +14,8 @@
 //!                 u8 whether it expires, then i64 seconds, little endian, and nanoseconds
 //! ...  the tail: the rest, decoded strings that the JSON spells with escapes
 //! ```
-//! A span is a start and a length in bytes; it points into the JSON followed by the tail. Optional spans write their
-//! start plus one. A head is not trusted: every span is checked, and the checksum must match.
+//! A span is a start and a length in bytes. It points into the JSON followed by the tail. Optional spans write their
+//! start plus one. The decoder does not trust a head: it checks every span and the checksum.
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -24,20 +24,21 @@ use super::{DeliveryOptions, EntitySpan, Envelope, Event, Span, varint};
 use crate::ordering::KeySource;
 
 const VERSION: u8 = 1;
-/// The version of a head that holds delivery options.
+/// Version of a head that holds delivery options.
 const WITH_OPTIONS: u8 = 2;
-/// Where a head goes on after its version and checksum.
+/// Offset of the bytes after the version and the checksum.
 const BODY: usize = 5;
-/// The least that an entity takes: four numbers of a byte. Keeps a damaged count from allocating.
+/// Fewest bytes of an entity: four numbers of one byte each. With this bound, a damaged count cannot cause a large
+/// allocation.
 const MIN_ENTITY_BYTES: u64 = 4;
 
-/// Why stored bytes are not the event that was written.
+/// Errors of [`decode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HeadError {
-    /// A newer program wrote it.
+    /// A newer program wrote the head.
     #[error("the event's head is of version {0}; this program reads up to {WITH_OPTIONS}")]
     Version(u8),
-    /// The head's bytes make no sense.
+    /// The bytes of the head are not a valid head.
     #[error("the event's head is damaged")]
     Damaged,
     /// The checksum does not match.
@@ -45,7 +46,7 @@ pub enum HeadError {
     Checksum,
 }
 
-/// Writes an event's head.
+/// Returns the head of an event.
 pub fn encode(event: &Event) -> Vec<u8> {
     let envelope = event.envelope();
     let tail = event.tail();
@@ -77,10 +78,11 @@ pub fn encode(event: &Event) -> Vec<u8> {
     out
 }
 
-/// Rebuilds an event from its JSON and its head. A `String` is kept as it is, and not copied.
+/// Rebuilds an event from its JSON and its head. A `String` is used as it is, without a copy.
 ///
 /// # Errors
-/// When the head is of another version or damaged, or the bytes are not those that were written.
+/// Returns [`HeadError`] when the version of the head is unknown, the head is damaged, or the checksum does not
+/// match.
 ///
 /// ```
 /// use event_replay_domain::{Document, Limits, event::head};

@@ -1,4 +1,4 @@
-//! How large and how deep an event may be. Checked even where validation is off.
+//! Limits on the size, depth and timestamp of an event. They apply even if validation is off.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use std::time::Duration;
 pub struct Limits {
     /// Largest event, in bytes of its JSON as published.
     pub max_event_bytes: usize,
-    /// Deepest nesting of objects and arrays; the event itself is depth 1.
+    /// Deepest nesting of objects and arrays. The event itself is depth 1.
     pub max_depth: usize,
     /// Longest id, type, version, source, correlation id, causation id and entity value, in bytes.
     pub max_name_bytes: usize,
-    /// How far ahead of the store's clock a timestamp may lie.
+    /// Longest time by which a timestamp may lie ahead of the store's clock.
     pub max_ahead: Duration,
 }
 

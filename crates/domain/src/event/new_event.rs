@@ -1,4 +1,4 @@
-//! An event in the making: its members one by one, instead of its text.
+//! A builder of events: it takes the members one by one, instead of a JSON text.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use super::Event;
 use crate::entity::Entity;
 
-/// The version of a type where nothing else is said.
+/// Default version of an event type.
 pub const FIRST_VERSION: &str = "1.0";
 
-/// An event in the making. What is not said of it (id, timestamp, source) its publisher adds.
+/// A new event before it is published. The publisher adds the id, the timestamp and the source if they are not set.
 ///
 /// ```
 /// use event_replay_domain::Event;
@@ -38,18 +38,18 @@ pub struct NewEvent {
     data: Result<Value, String>,
 }
 
-/// Why an event in the making has no JSON.
+/// The data of a new event cannot be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the data of a new {event_type} cannot be written as JSON: {reason}")]
 pub struct UnwritableData {
-    /// The type of the event.
+    /// Type of the event.
     pub event_type: String,
-    /// What serde says.
+    /// Message of the serde error.
     pub reason: String,
 }
 
 impl Event {
-    /// Begins an event of a type.
+    /// Starts a new event of this type.
     #[allow(clippy::new_ret_no_self, reason = "an event is complete: what begins here is its maker")]
     pub fn new(event_type: impl Into<String>) -> NewEvent {
         NewEvent {
@@ -68,43 +68,43 @@ impl Event {
 }
 
 impl NewEvent {
-    /// Its id; a publisher makes one up where nothing is said.
+    /// Sets the id. By default, the publisher creates one.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The version of its type; `1.0` where nothing is said.
+    /// Sets the version of the event type. The default is `1.0`.
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
         self
     }
 
-    /// When it happened; when it is published where nothing is said.
+    /// Sets the time at which the event happened. The default is the time of publishing.
     pub fn at(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);
         self
     }
 
-    /// The service that it comes from; the one that publishes it where nothing is said.
+    /// Sets the source. The default is the service that publishes the event.
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The workflow it belongs to.
+    /// Sets the correlation id: the workflow of the event.
     pub fn correlation(mut self, id: impl Into<String>) -> Self {
         self.correlation_id = Some(id.into());
         self
     }
 
-    /// The event that caused it.
+    /// Sets the causation id: the id of the event that caused this event.
     pub fn causation(mut self, id: impl Into<String>) -> Self {
         self.causation_id = Some(id.into());
         self
     }
 
-    /// Names an entity by its kind and id: `entity("order", "o-7")` is the member `orderId`.
+    /// Names an entity by its kind and id: `entity("order", "o-7")` writes the member `orderId`.
     pub fn entity(mut self, kind: impl Into<String>, id: impl Into<String>) -> Self {
         self.entities.push(Entity::new(kind, id));
         self
@@ -115,42 +115,42 @@ impl NewEvent {
         self.entity("user", id)
     }
 
-    /// Adds a member to its metadata.
+    /// Adds a member to the metadata.
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.into(), value.into());
         self
     }
 
-    /// Its content. Where it cannot be written as JSON, publishing says so.
+    /// Sets the content. If the content cannot be written as JSON, the publishing call returns the error.
     pub fn data<T: Serialize + ?Sized>(mut self, data: &T) -> Self {
         self.data = serde_json::to_value(data).map_err(|error| error.to_string());
         self
     }
 
-    /// Its type.
+    /// Returns the event type.
     pub fn event_type(&self) -> &str {
         &self.event_type
     }
 
-    /// Its id, where one was given.
+    /// Returns the id, if it was set.
     pub fn given_id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// Its correlation id, where one was given.
+    /// Returns the correlation id, if it was set.
     pub fn given_correlation(&self) -> Option<&str> {
         self.correlation_id.as_deref()
     }
 
-    /// Its causation id, where one was given.
+    /// Returns the causation id, if it was set.
     pub fn given_causation(&self) -> Option<&str> {
         self.causation_id.as_deref()
     }
 
-    /// The event as JSON, with these values where nothing else was said.
+    /// Returns the event as JSON. The arguments are defaults for the members that were not set.
     ///
     /// # Errors
-    /// When its data cannot be written.
+    /// Returns [`UnwritableData`] when the data cannot be written as JSON.
     pub fn json(&self, id: &str, timestamp: Timestamp, source: &str) -> Result<String, UnwritableData> {
         let unwritable = |reason: &dyn std::fmt::Display| UnwritableData {
             event_type: self.event_type.clone(),

@@ -1,21 +1,21 @@
-//! Delivery options that a publisher sets. They stand beside the event, never in its content: the same event
-//! published with other options is the same event.
+//! Delivery options that a publisher sets. The store keeps them beside the event, never in its content. An event that
+//! is published again with other options is still the same event.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Which of several keys' events a group takes first among those it has fetched. Never changes the order within a key.
+/// The order in which a group takes the fetched events of different keys. It never changes the order within a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// After all others.
+    /// After all other priorities.
     Low,
-    /// As most events.
+    /// The default priority.
     #[default]
     Medium,
-    /// Before most.
+    /// Before `Medium` and `Low`.
     High,
-    /// Before all others.
+    /// Before all other priorities.
     Critical,
 }
 
@@ -23,27 +23,27 @@ pub enum Priority {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeliveryOptions {
-    /// Among the events that are fetched, which goes first.
+    /// Priority of the event among the fetched events.
     pub priority: Priority,
-    /// From this instant on a live delivery is not handed over any more. A replay takes no notice.
+    /// Time from which the event is no longer delivered live. A replay ignores it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// How often a failed delivery is tried again, instead of the consumer's own setting.
+    /// Number of retries of a failed delivery, instead of the consumer's own setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u16>,
-    /// Whether an error handler published it. Where such an event fails, no error handler is called: they would feed
-    /// themselves.
+    /// Whether an error handler published the event. If such an event fails, no error handler is called. Otherwise an
+    /// error handler could trigger itself without end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reports_error: bool,
 }
 
 impl DeliveryOptions {
-    /// Whether no option is set.
+    /// Returns whether no option is set.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether a live delivery at this instant comes too late.
+    /// Returns whether a live delivery at this time is past its expiry.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expiry| now >= expiry)
     }

@@ -1,4 +1,5 @@
-//! JSON read strictly: no member twice, no nesting beyond the limit, and the places of the top-level members known.
+//! A strict JSON reader: it refuses repeated members and nesting beyond the limit. It also records the places of the
+//! top-level members.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -8,18 +9,18 @@ use serde_json::{Map, Value, value::RawValue};
 use super::Limits;
 use crate::violation::Violation;
 
-/// A violation of the event as a whole.
+/// Returns a violation of the event as a whole.
 pub(super) fn malformed(rule: &'static str, message: impl Into<String>) -> Violation {
     Violation::new("", rule, message)
 }
 
-/// A member of the event, as it stands in its text.
+/// A member of the event, as it stands in the text.
 pub(super) struct Member<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) raw: &'a RawValue,
 }
 
-/// The top-level members, unparsed, so that their places in the text are known.
+/// Returns the top-level members, unparsed, so that their places in the text are known.
 pub(super) fn parse_members(text: &str) -> Result<Vec<Member<'_>>, Violation> {
     struct Members;
     impl<'de> Visitor<'de> for Members {
@@ -38,7 +39,7 @@ pub(super) fn parse_members(text: &str) -> Result<Vec<Member<'_>>, Violation> {
         }
     }
 
-    /// A member name, borrowed from the text wherever it has no escapes.
+    /// A member name. It borrows from the text if it has no escapes.
     struct BorrowedName<'a>(Cow<'a, str>);
     impl<'de> serde::Deserialize<'de> for BorrowedName<'de> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -77,7 +78,7 @@ fn duplicate(name: &str) -> String {
     format!("the member {excerpt:?} occurs twice in one object")
 }
 
-/// The line is only worth naming in a text of several.
+/// Returns the violation for a JSON error. It names the line only if the text has more than one line.
 fn json_violation(error: &serde_json::Error, text: &str) -> Violation {
     let said = error.to_string();
     let reason = said.split(" at line ").next().unwrap_or(&said);
@@ -96,7 +97,7 @@ fn json_violation(error: &serde_json::Error, text: &str) -> Violation {
     }
 }
 
-/// What a JSON text holds, by its first character.
+/// Returns the kind of a JSON text, by its first character.
 fn kind_of_json(text: &str) -> &'static str {
     match text.trim_start().bytes().next() {
         Some(b'[') => "an array",
@@ -125,7 +126,7 @@ pub(super) fn parse_value(members: &[Member<'_>], limits: &Limits) -> Result<Val
     Ok(Value::Object(object))
 }
 
-/// A JSON value whose objects name each member once and which nests no deeper than allowed.
+/// A JSON value whose objects name each member once, and whose nesting is within the limit.
 #[derive(Clone, Copy)]
 struct StrictValue {
     depth_left: usize,
@@ -206,7 +207,7 @@ impl<'de> Visitor<'de> for StrictValue {
     }
 }
 
-/// RFC 6901 pointer to a top-level member.
+/// Returns the RFC 6901 pointer to a top-level member.
 pub(super) fn pointer(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }

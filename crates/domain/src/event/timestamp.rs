@@ -1,27 +1,27 @@
-//! RFC 3339 timestamps, strictly: what one system writes, every other must read as the same instant.
+//! Strict RFC 3339 timestamps: every system must read a written timestamp as the same instant.
 
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 use thiserror::Error;
 
-/// Why a text is no timestamp.
+/// Errors of [`parse_timestamp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TimestampError {
-    /// The text is not of RFC 3339's form.
+    /// The text does not have the form of RFC 3339.
     #[error("a timestamp looks like 2024-01-15T10:30:00Z or 2024-01-15T10:30:00.123+01:00")]
     Form,
     /// The text has no offset from UTC, so it names no instant.
     #[error("a timestamp needs a zone: end it with Z or an offset such as +01:00")]
     NoZone,
-    /// A leap second or hour 24, which no calendar library carries through.
+    /// The text has a leap second or hour 24, which calendar libraries do not preserve.
     #[error("hours go from 00 to 23, minutes and seconds from 00 to 59 (leap seconds are not accepted)")]
     Clock,
-    /// There is no such day.
+    /// The day does not exist.
     #[error("there is no such day")]
     Day,
-    /// Year 0 is not a year, and beyond 9999 the form has no place.
+    /// The year is 0, or it is after 9999. Year 0 does not exist, and the form has no room for later years.
     #[error("years go from 0001 to 9999")]
     Year,
-    /// More than nine digits of a second.
+    /// The second has more than nine fractional digits.
     #[error("a timestamp has at most nine digits after the second")]
     Precision,
 }
@@ -29,8 +29,8 @@ pub enum TimestampError {
 /// Reads an RFC 3339 timestamp.
 ///
 /// # Errors
-/// Whatever is not RFC 3339 to the letter: a missing zone, a leap second, hour 24, a day that is not there, year 0,
-/// a space in place of the `T`, more than nine fractional digits.
+/// Returns an error when the text is not strict RFC 3339. Examples are a missing zone, a leap second, hour 24, a day
+/// that does not exist, and year 0. Others are a space in place of the `T`, and more than nine fractional digits.
 ///
 /// ```
 /// use event_replay_domain::event::{TimestampError, parse_timestamp};
@@ -82,7 +82,7 @@ fn digits(bytes: &[u8]) -> Result<u32, TimestampError> {
     })
 }
 
-/// Nanoseconds, and what follows them.
+/// Returns the nanoseconds and the rest of the text.
 fn fraction(rest: &[u8]) -> Result<(u32, &[u8]), TimestampError> {
     let Some(after) = rest.strip_prefix(b".") else { return Ok((0, rest)) };
     let count = after.iter().take_while(|byte| byte.is_ascii_digit()).count();

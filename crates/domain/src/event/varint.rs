@@ -1,4 +1,4 @@
-//! Unsigned LEB128: small numbers in few bytes.
+//! Unsigned LEB128: small numbers take few bytes.
 
 /// Appends a number.
 pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
@@ -9,7 +9,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Takes a number from the front; none where the bytes end early or spell more than 64 bits.
+/// Takes a number from the front. Returns none when the bytes end early or encode more than 64 bits.
 pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {

@@ -1,4 +1,4 @@
-//! What a group has done with an event, as far as its last commits say.
+//! The state of an event in a group, as of the group's last commits.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -6,78 +6,80 @@ use serde::Serialize;
 use super::{BlockedKey, GroupSpec};
 use crate::dead_letter::DeadLetter;
 
-/// What a group has done with an event as it came from the log.
+/// State of an event in a group, for its delivery from the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum DeliveryState {
     /// The group does not deliver the event.
     Skipped {
-        /// Why.
+        /// Reason for which the group skips the event.
         reason: SkipReason,
     },
-    /// It is still to be handed over for the first time, and no failing event of its key is in its way.
+    /// The event waits for its first delivery. No failing event of its key is before it.
     Waiting,
-    /// It may be with a handler now.
+    /// The event may be in flight: a handler may have it now.
     InFlight {
-        /// Attempts that have failed before.
+        /// Number of failed attempts.
         attempts: u32,
     },
-    /// Its last attempt failed, and it is to be tried again.
+    /// The last attempt failed, and the event waits for a retry.
     Retrying {
-        /// Attempts that have failed.
+        /// Number of failed attempts.
         attempts: u32,
-        /// When it may be tried next.
+        /// Earliest time of the next attempt.
         due: Timestamp,
-        /// What the last attempt said.
+        /// Error message of the last attempt.
         error: String,
     },
-    /// It waits behind an earlier event of its key.
+    /// The event waits behind an earlier event of its key.
     Blocked {
-        /// The sequence of that event, in the same partition.
+        /// Sequence of the earlier event, in the same partition.
         behind: u64,
-        /// Whether that event is a dead letter that the key is parked behind.
+        /// Whether the earlier event is a dead letter behind which the key is parked.
         parked: bool,
-        /// Since when the key is blocked.
+        /// Time since which the key is blocked.
         since: Timestamp,
     },
-    /// The group is done with it: it was handled, or given up on, or it expired before it could be handed over.
+    /// The group is done with the event: a handler handled it, the group gave up on it, or it expired before its
+    /// delivery.
     Done,
 }
 
-/// Why a group does not deliver an event.
+/// Reason for which a group does not deliver an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SkipReason {
-    /// The group does not take its type.
+    /// The group does not take the event type.
     Type,
-    /// The event is older than the place where the group began, or was last reset to.
+    /// The event is before the place at which the group began or to which it was last reset.
     BeforeStart,
 }
 
-/// What became of an event in a group.
+/// Delivery of an event in a group.
 #[derive(Debug, Clone)]
 pub struct EventDelivery {
-    /// What the group has done with it as it came from the log.
+    /// State of the event in the group, for its delivery from the log.
     pub state: DeliveryState,
-    /// Its dead letter in this group, if there is one.
+    /// Dead letter of the event in this group, if there is one.
     pub dead_letter: Option<DeadLetter>,
 }
 
-/// Where a segment is, as far as the state of a delivery depends on it.
+/// The places of a segment on which the state of a delivery depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentPlace {
-    /// Where the group began in the segment's partition, or was last reset to.
+    /// Sequence after which the group began in the segment's partition, or after its last reset.
     pub began_after: u64,
-    /// The segment's cursor.
+    /// Cursor of the segment.
     pub cursor: u64,
-    /// Events up to here may have been handed over.
+    /// Claim of the segment: events up to here may be in flight.
     pub claimed_to: u64,
-    /// Whether a consumer holds its lease.
+    /// Whether a consumer holds the lease of the segment.
     pub is_leased: bool,
 }
 
 impl DeliveryState {
-    /// The state of an event by its type and sequence. `row` is the ledger's row of its key, if there is one.
+    /// Returns the state of an event, given its type and sequence. `row` is the ledger row of its key, if there is
+    /// one.
     pub fn of(
         spec: &GroupSpec,
         (event_type, sequence): (&str, u64),
@@ -150,7 +152,7 @@ mod tests {
         let first = [BEFORE, Done, Done, Done, Done];
         assert_eq!(states(PLACE, None)[..5], first);
         assert_eq!(states(PLACE, None)[5..], [flying.clone(), flying, Waiting]);
-        // The lease is free: claimed events are redelivered.
+        // The lease is free, so claimed events are redelivered.
         let left = SegmentPlace { is_leased: false, ..PLACE };
         assert_eq!(states(left, None)[5..], [Waiting, Waiting, Waiting]);
     }
@@ -170,7 +172,7 @@ mod tests {
         assert_eq!(states(PLACE, Some(&parked)), expected(DeliveryState::Done, true));
         let slow = BlockedKey { attempts: 0, ..failing };
         assert_eq!(states(PLACE, Some(&slow))[2], DeliveryState::Waiting);
-        // What the cursor passed after the row's last event was done.
+        // Events after the row's last event that the cursor has passed are done.
         let short = row(3, 3);
         assert_eq!(states(PLACE, Some(&short))[3..5], [DeliveryState::Done, DeliveryState::Done]);
     }

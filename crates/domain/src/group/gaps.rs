@@ -1,27 +1,27 @@
-//! Gaps: history that retention removed before a group had passed it.
+//! Gaps: events that retention removed before a group had passed them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Gaps that a group keeps: beyond that the two oldest become one.
+/// Most gaps of a group in one partition. Beyond this number, the two oldest gaps become one.
 pub const MAX_GAPS: usize = 100;
 
-/// History that a group did not get, because retention removed it first.
+/// A range of events that a group did not get, because retention removed them first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gap {
-    /// The partition.
+    /// Partition of the gap.
     pub partition: u16,
-    /// The first sequence that was removed before the group had passed it.
+    /// First sequence that was removed before the group had passed it.
     pub from: u64,
-    /// The last one.
+    /// Last sequence that was removed before the group had passed it.
     pub to: u64,
-    /// When it was removed.
+    /// Time of the removal.
     pub at: Timestamp,
 }
 
 impl Gap {
-    /// Takes another gap, and what lies between, in.
+    /// Extends this gap over another gap and the range between the two.
     fn join(&mut self, other: &Self) {
         self.from = self.from.min(other.from);
         self.to = self.to.max(other.to);
@@ -29,9 +29,9 @@ impl Gap {
     }
 }
 
-/// Adds a gap to those of a group in one partition, which are in the order in which they were noted. `nothing_between` says
-/// whether no event is left between the last of them and this one: then the last grows, for trims go in small steps. Beyond
-/// [`MAX_GAPS`] the two oldest become one.
+/// Adds a gap to the gaps of a group in one partition, which are in the order of their recording. `nothing_between`
+/// states that no event is left between the last gap and this one. The last gap then grows, because trims remove
+/// events in small steps. Beyond [`MAX_GAPS`], the two oldest gaps become one.
 pub fn note_gap(gaps: &mut Vec<Gap>, gap: Gap, nothing_between: bool) {
     match gaps.last_mut() {
         Some(last) if nothing_between => last.join(&gap),
@@ -62,10 +62,10 @@ mod tests {
         note_gap(&mut gaps, gap(9, 9, 30), false);
         note_gap(&mut gaps, gap(12, 15, 40), true);
         assert_eq!(gaps, [gap(1, 6, 20), gap(9, 15, 40)]);
-        // A trim of other types may remove what lies before the last gap.
+        // A trim of other types may remove events before the last gap.
         note_gap(&mut gaps, gap(7, 8, 40), true);
         assert_eq!(gaps, [gap(1, 6, 20), gap(7, 15, 40)]);
-        // A clock that steps back makes no gap older.
+        // A clock that steps back does not lower the time of a gap.
         note_gap(&mut gaps, gap(16, 16, 5), true);
         assert_eq!(gaps, [gap(1, 6, 20), gap(7, 16, 40)]);
     }

@@ -1,41 +1,42 @@
-//! Keys: what a group keeps in order, and which of its segments a key falls to.
+//! Keys: the unit of order within a group, and the mapping of keys to segments and partitions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{entity::Entity, event::Event, filter::Filter, ordering::OrderingKey};
 
-/// What keeps a group's order.
+/// The rule by which a group keeps events in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupKey {
-    /// Each event's own ordering key, as it was settled on admission.
+    /// The event's own ordering key, as it was resolved on admission.
     #[default]
     Event,
-    /// The correlation id; the event's own key where it has none.
+    /// The correlation id, or the event's own key if it has none.
     Correlation,
-    /// The entity of this kind; the event's own key where it has none.
+    /// The entity of this kind, or the event's own key if it names none.
     Entity(String),
-    /// Everything is one key: one event after the other.
+    /// One key for all events: the group handles one event after the other.
     All,
 }
 
-/// A key, owned: events with equal keys are handled in log order, one at a time.
+/// An owned key. The group handles events with equal keys one at a time, in log order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
-    /// What kind of thing it names: an entity kind, `correlation`, `event`, or `all`.
+    /// Kind of the named thing: an entity kind, `correlation`, `event`, or `all`.
     pub kind: Box<str>,
-    /// Its id.
+    /// Id of the named thing.
     pub id: Box<str>,
 }
 
 impl Key {
-    /// A key.
+    /// Returns the key of this kind and id.
     pub fn new(kind: impl Into<Box<str>>, id: impl Into<Box<str>>) -> Self {
         Self { kind: kind.into(), id: id.into() }
     }
 
-    /// A filter that finds the events of the key, and perhaps others that share the entity but not the key: hold each
-    /// against [`GroupKey::of`]. The one event whose key is its own id is to be looked up by that id.
+    /// Returns a filter that finds the events of the key. It may also find events that name the entity under another
+    /// key, so compare each event's key with [`GroupKey::of`]. For a key of kind `event`, look up the one event by
+    /// its id instead.
     pub fn filter(&self) -> Filter {
         match &*self.kind {
             "all" => Filter::default(),
@@ -58,7 +59,7 @@ impl std::fmt::Display for Key {
 }
 
 impl GroupKey {
-    /// An event's key in a group of this rule.
+    /// Returns the key of an event in a group with this rule.
     ///
     /// ```
     /// use event_replay_domain::{Document, Limits, group::GroupKey};
@@ -85,18 +86,18 @@ impl GroupKey {
     }
 }
 
-/// The segment that a key falls to, of those that lie in a partition. Segment `s` lies in partition `s % partitions`; a
-/// group has at least as many segments as the log has partitions. FNV-1a over kind, NUL and id, then mixed: it is part of the
-/// stored format, for a key must never change its segment.
+/// Returns the segment of a key, among the segments of a partition. Segment `s` lies in partition `s % partitions`. A
+/// group has at least as many segments as the log has partitions. The hash is FNV-1a over kind, NUL and id, and then
+/// mixed. It is part of the stored format, because a key must never change its segment.
 pub fn segment_of(key: &OrderingKey<'_>, partition: u16, partitions: u16, segments: u16) -> u16 {
     let partitions = partitions.max(1);
     let lanes = (segments / partitions).max(1);
     partition + partitions * (hash_of(key) % u64::from(lanes)) as u16
 }
 
-/// The partition that an ordering key falls to, of a log that divides by it. The upper bits of the hash decide, since the
-/// lower ones tell a partition's segments apart: so each of these gets as much as the others. It is part of the stored
-/// format.
+/// Returns the partition of an ordering key, in a log that is divided by ordering keys. The upper bits of the hash
+/// select the partition, and the lower bits select the segment within it. So the segments of a partition get equal
+/// shares. The mapping is part of the stored format.
 pub fn partition_of(key: &OrderingKey<'_>, partitions: u16) -> u16 {
     if partitions <= 1 {
         return 0;
@@ -112,7 +113,7 @@ fn hash_of(key: &OrderingKey<'_>) -> u64 {
     mixed(hash)
 }
 
-/// FNV of short texts that differ little has poor low bits: the finisher of MurmurHash3 spreads them.
+/// Mixes a hash. FNV of short, similar texts has poor low bits, and the finisher of MurmurHash3 spreads them.
 fn mixed(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
@@ -151,7 +152,7 @@ mod tests {
                 let partition = partition_of(&key, partitions);
                 counts[usize::from(segment_of(&key, partition, partitions, segments))] += 1;
             }
-            // Five standard deviations of what chance does.
+            // Five standard deviations of a random spread.
             let most = (5.0 * f64::from(each).sqrt()) as u32;
             let even = counts.iter().all(|count| count.abs_diff(each) < most);
             assert!(

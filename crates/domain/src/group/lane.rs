@@ -1,138 +1,142 @@
-//! The replay lane: a segment's second way in, which carries references to positions, never payloads.
+//! The replay lane: the queue of a segment with references to events to deliver again. It holds positions, never
+//! payloads.
 //!
-//! A batch of references goes into a segment's lane whole, keeps its progress beside it, and leaves it with its result.
+//! A batch of references enters the lane of a segment as a whole. The store keeps the progress of the batch beside
+//! it. The batch leaves the lane with its result.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::Failure;
 
-/// Where a batch of references comes from.
+/// Origin of a batch of references.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum LaneOrigin {
-    /// A replay. Results are kept for its runner under this number.
+    /// A replay. The store keeps the results for the runner under the batch number.
     #[serde(rename_all = "camelCase")]
     Replay {
-        /// The replay.
+        /// Id of the replay.
         replay_id: String,
-        /// The number of the replay's batch, from 0. A segment gets a batch of a replay once.
+        /// Number of the batch in the replay, from 0. A segment takes a batch of a replay once.
         batch: u64,
     },
-    /// A dead letter that is to be tried again: one reference.
+    /// A redrive of a dead letter: one reference.
     #[serde(rename_all = "camelCase")]
     Redrive {
-        /// The dead letter.
+        /// Id of the dead letter.
         dead_letter: String,
     },
-    /// A dead letter whose key was parked behind it was discarded: the key goes on. One reference, its position.
+    /// A discarded dead letter behind which its key was parked. The batch releases the key. It has one reference, the
+    /// position of the dead letter.
     #[serde(rename_all = "camelCase")]
     Discarded {
-        /// The dead letter.
+        /// Id of the dead letter.
         dead_letter: String,
     },
 }
 
-/// References on their way into a lane.
+/// A batch of references that is to enter a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewLaneBatch {
-    /// The group.
+    /// Name of the group.
     pub group: String,
-    /// The segment that the events' keys fall to.
+    /// Segment of the events' keys.
     pub segment: u16,
-    /// Where they come from.
+    /// Origin of the references.
     pub origin: LaneOrigin,
     /// Sequences in the segment's partition, rising.
     pub positions: Vec<u64>,
 }
 
-/// References in a lane.
+/// A batch of references in a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneBatch {
-    /// Its place in the segment's lane, from 1, rising.
+    /// Place of the batch in the segment's lane, from 1, rising.
     pub seq: u64,
-    /// The segment.
+    /// Number of the segment.
     pub segment: u16,
-    /// Where they come from.
+    /// Origin of the references.
     pub origin: LaneOrigin,
     /// Sequences in the segment's partition.
     pub positions: Vec<u64>,
-    /// How far it is.
+    /// Progress of the batch.
     pub progress: LaneProgress,
 }
 
-/// How far a batch of references is. Stores keep its text; they need not look inside.
+/// Progress of a batch of references. A store keeps its text and need not parse it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaneProgress {
-    /// References before this one may have been handed over.
+    /// Claim: references before this index may be in flight.
     pub claimed_to: u32,
     /// References that are done: handled, skipped or given up on.
     pub done: BitSet,
-    /// References that were tried and are to be tried again.
+    /// References that wait for a retry.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retries: Vec<LaneRetry>,
-    /// References that were given up on.
+    /// References that the group gave up on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<LaneFailure>,
-    /// References that were declined.
+    /// References that were skipped, because the group or its handlers do not take them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<u32>,
 }
 
-/// A reference that is to be tried again, or that was claimed when a consumer ended.
+/// A reference that waits for a retry, or that was claimed when a consumer ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneRetry {
-    /// Which reference of the batch.
+    /// Index of the reference in the batch.
     pub index: u32,
-    /// How often it has been tried.
+    /// Number of attempts of the reference.
     pub attempts: u32,
-    /// How often a consumer ended, without giving its segment back, while it was claimed.
+    /// Number of consumers that ended, without release of the segment, while the reference was claimed.
     #[serde(default)]
     pub ends: u32,
-    /// When it may be tried next.
+    /// Earliest time of the next attempt.
     pub due: Timestamp,
-    /// What the last attempt said.
+    /// Error message of the last attempt.
     pub error: String,
-    /// What each attempt said, as [`crate::dead_letter::note_failure`] keeps it.
+    /// Failures of the attempts, as [`crate::dead_letter::note_failure`] keeps them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
 }
 
-/// The error of a reference whose event was erased or trimmed before it could be handed over.
+/// Error of a reference whose event was erased or trimmed before its delivery.
 pub const REMOVED: &str = "the event was removed before it could be handed over";
 
-/// A reference that was given up on.
+/// A reference that the group gave up on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneFailure {
-    /// Which reference of the batch.
+    /// Index of the reference in the batch.
     pub index: u32,
-    /// Why.
+    /// Error message of the failure.
     pub error: String,
 }
 
-/// What became of a batch of a replay in one segment of one group. Handled, failed and skipped add up to its references.
+/// Result of a batch of a replay in one segment of one group. The numbers of handled, failed and skipped references
+/// add up to the size of the batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneResult {
-    /// The number of the replay's batch.
+    /// Number of the batch in the replay.
     pub batch: u64,
-    /// The group.
+    /// Name of the group.
     pub group: String,
-    /// The segment.
+    /// Number of the segment.
     pub segment: u16,
-    /// How many were handled.
+    /// Number of handled references.
     pub handled: u64,
-    /// Which were given up on, and why.
+    /// Sequences on which the group gave up, each with the error.
     pub failed: Vec<(u64, String)>,
-    /// Which were declined.
+    /// Sequences that were skipped, because the group or its handlers do not take them.
     pub skipped: Vec<u64>,
 }
 
 impl LaneBatch {
-    /// What became of it, once every reference is done and if a replay sent it.
+    /// Returns the result of a batch whose references are all done, or none if no replay sent the batch.
     pub fn result(&self, group: &str) -> Option<LaneResult> {
         let LaneOrigin::Replay { batch, .. } = &self.origin else { return None };
         let position = |index: &u32| self.positions.get(*index as usize).copied();
@@ -155,17 +159,17 @@ impl LaneBatch {
     }
 }
 
-/// A set of small numbers. Written as hexadecimal.
+/// A set of small numbers. It is written as hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BitSet(Vec<u8>);
 
 impl BitSet {
-    /// Whether a number is in it.
+    /// Returns whether the set has a number.
     pub fn contains(&self, index: u32) -> bool {
         self.0.get(index as usize / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0)
     }
 
-    /// Puts a number in; whether it was not there.
+    /// Adds a number. Returns whether the set did not have it before.
     pub fn insert(&mut self, index: u32) -> bool {
         let at = index as usize / 8;
         if at >= self.0.len() {
@@ -178,12 +182,12 @@ impl BitSet {
         fresh
     }
 
-    /// How many numbers are in it.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.0.iter().map(|byte| byte.count_ones() as usize).sum()
     }
 
-    /// Whether none is.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,41 +1,43 @@
-//! Pauses: why a group hands nothing over for a while.
+//! Pauses: a paused group starts no deliveries.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A pause of a group. A group may have several, of different sources; it is paused as long as one is in effect.
+/// A pause of a group. A group may have several pauses of different sources. The group is paused while at least one
+/// pause is in effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupPause {
-    /// What paused it: [`GroupPause::OPERATOR`], or the circuit breaker of a consumer. A source has one pause at most.
+    /// Source of the pause: [`GroupPause::OPERATOR`], or the circuit breaker of a consumer. A source has at most one
+    /// pause.
     pub source: String,
-    /// Since when.
+    /// Start of the pause.
     pub since: Timestamp,
-    /// Who paused it.
+    /// Name of the person or consumer that paused the group.
     pub by: String,
-    /// Why.
+    /// Reason of the pause.
     pub reason: Option<String>,
-    /// From then on it is not in effect any more; none: until it is resumed.
+    /// End of the pause (exclusive). None: the pause lasts until it is resumed.
     pub until: Option<Timestamp>,
 }
 
 impl GroupPause {
-    /// The source of a pause that an operator asked for.
+    /// Source of a pause that an operator requested.
     pub const OPERATOR: &str = "operator";
-    /// What begins the source of a pause that a consumer's circuit breaker asked for.
+    /// Prefix of the source of a pause that a consumer's circuit breaker requested.
     const BREAKER: &str = "breaker ";
 
-    /// The source of a pause that the circuit breaker of a consumer asks for.
+    /// Returns the source of a pause that the circuit breaker of this consumer requests.
     pub fn of_breaker(consumer: &str) -> String {
         format!("{}{consumer}", Self::BREAKER)
     }
 
-    /// Whether a circuit breaker asked for it.
+    /// Returns whether a circuit breaker requested the pause.
     pub fn is_of_breaker(&self) -> bool {
         self.source.starts_with(Self::BREAKER)
     }
 
-    /// Whether it is in effect at a time.
+    /// Returns whether the pause is in effect at a time.
     ///
     /// ```
     /// use event_replay_domain::group::GroupPause;

@@ -1,44 +1,46 @@
-//! What a group has still to handle.
+//! The pending events of a group: its backlog.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// Events that a group looks at one by one, in one partition, to count what is pending: what the index cannot tell.
+/// Most events of one partition that a group reads one by one to count its pending events. It reads the events that
+/// the index cannot count.
 pub const MAX_PENDING_LOOKS: usize = 10_000;
 
-/// Events of a group's types that the log holds and that are not handled, skipped, dead letters or expired yet.
+/// Number and age of a group's pending events. An event is pending if the log holds it and its type is a type of the
+/// group. It must also not be handled, skipped, a dead letter, or expired.
 ///
-/// An event counts as expired once a consumer has passed it.
+/// An event counts as expired after a consumer has passed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pending {
-    /// How many there are; at least so many where `is_exact` is false.
+    /// Number of pending events. It is a lower bound if `is_exact` is false.
     #[serde(rename = "pending")]
     pub events: u64,
     /// Whether `events` is the exact number.
     #[serde(rename = "pendingIsExact")]
     pub is_exact: bool,
-    /// When the oldest of them was stored; of those that were found, where `is_exact` is false.
+    /// Stored time of the oldest pending event, or of the oldest one that was found if `is_exact` is false.
     #[serde(rename = "oldestPending")]
     pub oldest: Option<Timestamp>,
 }
 
 impl Default for Pending {
-    /// Nothing is pending.
+    /// Returns an empty backlog.
     fn default() -> Self {
         Self { events: 0, is_exact: true, oldest: None }
     }
 }
 
 impl Pending {
-    /// Adds what is pending elsewhere.
+    /// Adds the pending events of another part.
     pub fn add(&mut self, other: Self) {
         self.events = self.events.saturating_add(other.events);
         self.is_exact &= other.is_exact;
         self.oldest = [self.oldest, other.oldest].into_iter().flatten().min();
     }
 
-    /// The number of events in words, for people.
+    /// Returns the number of events in words, for people.
     pub fn in_words(&self) -> String {
         match (self.is_exact, self.events) {
             (true, 1) => "1 event pending".to_owned(),
@@ -47,7 +49,7 @@ impl Pending {
         }
     }
 
-    /// The number, for people: `12`, or `>= 10000` where it is not exact.
+    /// Returns the number for people: `12`, or `>= 10000` if it is not exact.
     pub fn text(&self) -> String {
         match self.is_exact {
             true => self.events.to_string(),

@@ -1,9 +1,11 @@
-//! How many segments a consumer should have.
+//! The fair share of a consumer: the number of segments that it should hold.
 
-/// How many of a partition's segments a consumer should have, so that over all partitions its shares add up to as many as
-/// others', give or take one: by its place among the names of all consumers that are alive. Zero where it is not among them.
+/// Returns the number of a partition's segments that a consumer should hold. Over all partitions, the shares of any
+/// two consumers differ by at most one segment. The share depends on the rank of the consumer's name among the names
+/// of all consumers that are alive. It is zero if the name is not among them.
 ///
-/// What does not divide evenly goes to the consumers from a place on that moves from partition to partition.
+/// If the segments do not divide evenly, some consumers get one more. The first of these consumers moves on from
+/// partition to partition.
 ///
 /// ```
 /// use event_replay_domain::group::fair_share;
@@ -23,7 +25,7 @@ pub fn fair_share<'a>(
     let Some(rank) = names.iter().position(|other| *other == name) else { return 0 };
     let (segments, consumers) = (usize::from(segments), names.len());
     let (each, rest) = (segments / consumers, segments % consumers);
-    // The partitions before this one have dealt out so many beyond the even part.
+    // The partitions before this one have dealt out this number of segments beyond the even part.
     let begins = usize::from(partition) * rest % consumers;
     let place = (rank + consumers - begins) % consumers;
     (each + usize::from(place < rest)) as u16
@@ -48,7 +50,7 @@ mod tests {
                     totals.iter_mut().zip(&shares).for_each(|(total, share)| *total += share);
                     let spread = totals.iter().max().unwrap() - totals.iter().min().unwrap();
                     assert!(spread <= 1, "{segments} segments up to {partition}: {totals:?}");
-                    // As many as one partition with all the segments would give.
+                    // Equal to the shares of one partition with all the segments.
                     let whole = (partition + 1) * segments;
                     let expected: Vec<u16> =
                         alive().map(|name| fair_share(whole, 0, name, alive())).collect();

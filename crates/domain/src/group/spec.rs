@@ -1,4 +1,4 @@
-//! What a group is asked to be, and what may be asked.
+//! The settings of a group, and their bounds.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -6,38 +6,38 @@ use thiserror::Error;
 use super::{DEFAULT_SEGMENTS, GroupKey, MAX_SEGMENTS};
 use crate::filter::TypePattern;
 
-/// Bytes that a group's name, and the entity kind of its key, may have.
+/// Most bytes of a group's name and of the entity kind of its key.
 pub const MAX_NAME_BYTES: usize = 128;
 
-/// What a group is.
+/// Settings of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupSpec {
-    /// Its name, 1 to [`MAX_NAME_BYTES`] bytes.
+    /// Name of the group, 1 to [`MAX_NAME_BYTES`] bytes.
     pub name: String,
-    /// The types it takes; all when empty. May change from one subscription to the next.
+    /// Event types that the group takes. Empty means all. They may change from one subscription to the next.
     pub types: Vec<TypePattern>,
-    /// What keeps its order. Frozen when the group is made.
+    /// Rule by which the group keeps events in order. It is frozen when the group is made.
     pub key: GroupKey,
-    /// How many segments it has, 1 to [`MAX_SEGMENTS`]. Frozen when the group is made.
+    /// Number of segments, 1 to [`MAX_SEGMENTS`]. It is frozen when the group is made.
     pub segments: u16,
 }
 
 impl GroupSpec {
-    /// A group that takes everything, ordered by the events' own keys, in 16 segments.
+    /// Returns the settings of a group that takes every event, ordered by the events' own keys, in 16 segments.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), types: Vec::new(), key: GroupKey::default(), segments: DEFAULT_SEGMENTS }
     }
 
-    /// Whether it takes events of this type.
+    /// Returns whether the group takes events of this type.
     pub fn takes(&self, event_type: &str) -> bool {
         self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event_type))
     }
 
-    /// Whether a group may be made of it.
+    /// Checks that the settings are within their bounds.
     ///
     /// # Errors
-    /// Says the first part that is out of its bounds.
+    /// Returns the first setting that is out of its bounds.
     pub fn check(&self) -> Result<(), GroupSpecError> {
         let names = 1..=MAX_NAME_BYTES;
         if !names.contains(&self.name.len()) {
@@ -54,7 +54,7 @@ impl GroupSpec {
         }
     }
 
-    /// What of it is frozen when the group is made, for people.
+    /// Describes the frozen settings, for people.
     ///
     /// ```
     /// use event_replay_domain::group::GroupSpec;
@@ -71,26 +71,26 @@ impl GroupSpec {
     }
 }
 
-/// Why no group can be made of a specification.
+/// A setting of a group is out of its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum GroupSpecError {
     /// The name is empty or too long.
     #[error("a group's name has 1 to {MAX_NAME_BYTES} bytes; this one has {bytes}")]
     Name {
-        /// Bytes that it has.
+        /// Number of bytes of the name.
         bytes: usize,
     },
-    /// There are no segments, or too many.
+    /// The number of segments is 0 or too high.
     #[error("a group has 1 to {MAX_SEGMENTS} segments; {segments} were asked for")]
     Segments {
-        /// Segments that were asked for.
+        /// Requested number of segments.
         segments: u16,
     },
     /// The entity kind of the key is empty or too long.
     #[error("the entity kind of a group's key has 1 to {MAX_NAME_BYTES} bytes; this one has {bytes}")]
     EntityKind {
-        /// Bytes that it has.
+        /// Number of bytes of the entity kind.
         bytes: usize,
     },
 }
@@ -104,7 +104,7 @@ mod tests {
         let named = |bytes: usize| GroupSpec::new("n".repeat(bytes)).check();
         assert_eq!([named(1), named(128)], [Ok(()); 2]);
         assert_eq!([0, 129].map(named), [0, 129].map(|bytes| Err(GroupSpecError::Name { bytes })));
-        // Bytes, not characters.
+        // The bound counts bytes, not characters.
         assert_eq!(GroupSpec::new("\u{20ac}".repeat(43)).check(), Err(GroupSpecError::Name { bytes: 129 }));
         let of = |segments| GroupSpec { segments, ..GroupSpec::new("g") }.check();
         assert_eq!([of(1), of(MAX_SEGMENTS)], [Ok(()); 2]);

@@ -1,4 +1,4 @@
-//! The audit of operators' actions.
+//! The port of the audit: the record of operators' actions.
 
 use async_trait::async_trait;
 
@@ -10,19 +10,20 @@ use crate::{
 /// Keeps the audit.
 ///
 /// Laws:
-/// - `append_audit` MUST number entries from 1 without gaps, and each MUST name the hash of the one before it
-///   ([`AuditEntry::after`]), however many write at once.
-/// - An entry MUST come back as it was written, and nothing MUST change or remove it: neither trimming nor erasing does.
-/// - `append_audit` MUST also be done where the store is full, as far as the storage has room kept back.
-/// - `audit` MUST give entries below a number, the newest first. What cannot be read is left out.
-/// - [`super::EventStore::verify`] MUST name each entry that was altered, each that is missing, and each that does not follow the
-///   one before it.
-/// - After [`StorageFailure::Unknown`] the entry may be there: a repeated call may write it twice.
+/// - `append_audit` MUST number entries from 1 without gaps, and each entry MUST name the hash of the entry before it
+///   ([`AuditEntry::after`]). This holds for any number of concurrent writers.
+/// - An entry MUST be returned as it was written, and nothing MUST change or remove it. Trimming and erasing do
+///   neither.
+/// - `append_audit` MUST also succeed in a full store, as far as the storage has room in reserve.
+/// - `audit` MUST return entries below a number, the newest first. Unreadable entries are left out.
+/// - [`super::EventStore::verify`] MUST report each changed entry, each missing entry, and each entry that does not
+///   follow the entry before it.
+/// - After [`StorageFailure::Unknown`], the entry may be stored. A repeated call may write it twice.
 #[async_trait]
 pub trait AuditStore: Send + Sync {
-    /// Writes an entry; it with its number, time and hash.
+    /// Writes an entry. Returns the entry with its number, time and hash.
     async fn append_audit(&self, note: &AuditNote) -> Result<AuditEntry, StorageFailure>;
 
-    /// Entries below a number, the newest first, at most `limit`. None: from the newest on.
+    /// Returns entries below a number, the newest first, at most `limit`. None starts at the newest entry.
     async fn audit(&self, below: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StorageFailure>;
 }

@@ -1,4 +1,4 @@
-//! Operators' named marks.
+//! The port of checkpoints: named marks that operators set.
 
 use async_trait::async_trait;
 use thiserror::Error;
@@ -8,7 +8,7 @@ use crate::{
     error::{Retry, StorageFailure},
 };
 
-/// Why a call of [`CheckpointStore`] failed.
+/// Errors of [`CheckpointStore`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CheckpointStoreError {
@@ -21,7 +21,7 @@ pub enum CheckpointStoreError {
 }
 
 impl CheckpointStoreError {
-    /// Whether repeating the call can help.
+    /// Returns whether a repeated call can help.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Storage(failure) => failure.retry(),
@@ -33,12 +33,13 @@ impl CheckpointStoreError {
 /// Keeps checkpoints.
 ///
 /// Laws:
-/// - Names MUST be unique: without `replace`, saving a name that exists MUST answer `NameTaken` and change nothing.
-/// - With `replace`, the checkpoint of that name MUST be exchanged in one step.
-/// - `find` MUST answer to the id as well as to the name; where one checkpoint's name is another's id, the name wins.
-/// - `list` MUST give all, the oldest first by when they were made and then by id.
-/// - A checkpoint MUST come back as it was saved, its time to the nanosecond.
-/// - Deleting what is not there MUST answer false and change nothing.
+/// - Names MUST be unique. Without `replace`, saving a name that exists MUST return `NameTaken` and change nothing.
+/// - With `replace`, the checkpoint of that name MUST be replaced in one step.
+/// - `find` MUST accept the id as well as the name. If a text is the name of one checkpoint and the id of another,
+///   the name wins.
+/// - `list` MUST return all checkpoints, the oldest first: sorted by the time at which they were made, then by id.
+/// - A checkpoint MUST be returned as it was saved, with its time to the nanosecond.
+/// - Deleting a checkpoint that does not exist MUST return false and change nothing.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {
     /// Saves a checkpoint.
@@ -48,12 +49,12 @@ pub trait CheckpointStore: Send + Sync {
         replace: bool,
     ) -> Result<(), CheckpointStoreError>;
 
-    /// Finds one by name or id.
+    /// Returns the checkpoint with this name or id.
     async fn find_checkpoint(&self, name_or_id: &str) -> Result<Option<Checkpoint>, CheckpointStoreError>;
 
-    /// All checkpoints, the oldest first.
+    /// Returns all checkpoints, the oldest first.
     async fn list_checkpoints(&self) -> Result<Vec<Checkpoint>, CheckpointStoreError>;
 
-    /// Deletes one by name or id; whether there was one.
+    /// Deletes the checkpoint with this name or id. Returns whether there was one.
     async fn delete_checkpoint(&self, name_or_id: &str) -> Result<bool, CheckpointStoreError>;
 }

@@ -1,14 +1,14 @@
-//! Time, so that tests can hold it still.
+//! The port of the clock. Tests replace it with a fixed time.
 
 use jiff::Timestamp;
 
-/// Says what time it is.
+/// A source of the current time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The present instant.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The clock of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

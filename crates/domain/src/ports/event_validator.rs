@@ -1,18 +1,18 @@
-//! Whether an event is what its type's schema says.
+//! The port of validation: it checks an event against the schema of its type.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::violation::Violation;
 
-/// What a validator says of an event.
+/// Result of a validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is as its schema says.
+    /// The event matches its schema.
     Valid,
-    /// It breaks these rules: all of them, sorted by pointer, not the first alone.
+    /// The event breaks these rules. The list has every violation, sorted by pointer.
     Invalid(Vec<Violation>),
-    /// No schema describes its type.
+    /// No schema describes the event type.
     NoSchema,
 }
 
@@ -20,37 +20,38 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaSummary {
-    /// The event type it describes.
+    /// Event type that the schema describes.
     pub event_type: String,
-    /// The event version it is for; none: every version that has no schema of its own.
+    /// Event version that the schema is for. None: every version without its own schema.
     pub event_version: Option<String>,
-    /// Whether it came with the program (`built-in`) or was added by a user (`store`).
+    /// Origin of the schema: part of the program (`built-in`), or added by a user (`store`).
     pub origin: &'static str,
-    /// The schema's own sentence about itself, if it has one.
+    /// Description that the schema gives of itself, if it has one.
     pub description: Option<String>,
     /// Members that the schema requires, as JSON Pointers (`/userId`, `/data/email`), one level of `data` deep.
     pub required: Vec<String>,
-    /// Members that the schema knows and does not require, likewise.
+    /// Members that the schema describes and does not require, in the same form.
     pub optional: Vec<String>,
-    /// The member that names the ordering key, if the schema says (`x-ordering-key`).
+    /// Member that names the ordering key, if the schema has `x-ordering-key`.
     pub ordering_key: Option<String>,
 }
 
 /// Checks events against the schemas of their types.
 ///
 /// Laws:
-/// - `validate` MUST report every violation, not the first alone, each with a pointer into the event.
-/// - A null member MUST count as missing: fine where it is optional, refused where it is required.
+/// - `validate` MUST report every violation, not only the first, each with a pointer into the event.
+/// - A null member MUST count as missing: valid if it is optional, refused if it is required.
 /// - Members that the schema does not name MUST be allowed, unless the schema forbids them.
-/// - An event of a type without schema MUST be [`Verdict::NoSchema`]: whether that is an error is the publisher's setting.
+/// - An event of a type without schema MUST be [`Verdict::NoSchema`]. The publisher's settings decide whether that is
+///   an error.
 /// - The verdict MUST NOT depend on anything but the event and the registered schemas.
 pub trait EventValidator: Send + Sync {
-    /// Validates a whole event, parsed.
+    /// Validates a whole parsed event.
     fn validate(&self, event: &Value) -> Verdict;
 
-    /// The member that names the ordering key of events of this type and version, where their schema says so.
+    /// Returns the member that names the ordering key of events of this type and version, if their schema names one.
     fn ordering_member(&self, event_type: &str, event_version: &str) -> Option<&str>;
 
-    /// All schemas, sorted by type, then version.
+    /// Returns all schemas, sorted by type, then version.
     fn schemas(&self) -> Vec<SchemaSummary>;
 }

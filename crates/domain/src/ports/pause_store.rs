@@ -1,4 +1,4 @@
-//! Pauses of groups.
+//! The port of pauses of groups.
 
 use async_trait::async_trait;
 
@@ -7,21 +7,23 @@ use crate::{group::GroupPause, ports::group_store::GroupStoreError};
 /// Keeps the pauses of groups.
 ///
 /// Laws:
-/// - After `pause_group` every handle MUST find the pause, in place of another one of its source. A group that does not exist
-///   MUST be refused with `NoGroup`.
-/// - After `resume_group` no handle MUST find the pause of the source, or any pause where none is named. It MUST answer how many
-///   there were, and MUST also be done where the store is full, as far as the storage has room kept back.
-/// - `pauses` MUST give every pause of a group, by source, whether it is in effect or not; of another group it MUST give none.
-/// - Deleting a group MUST remove its pauses. Resetting it MUST leave them.
-/// - A store hands out leases of a paused group: its consumers stop handing over.
+/// - After `pause_group`, every handle MUST find the pause, in place of another pause of the same source. For a group
+///   that does not exist, the error MUST be `NoGroup`.
+/// - After `resume_group`, no handle MUST find the pause of the source, or any pause if no source is named. It MUST
+///   return the number of removed pauses. It MUST also succeed in a full store, as far as the storage has room in
+///   reserve.
+/// - `pauses` MUST return every pause of a group, by source, whether it is in effect or not. For another group, it
+///   MUST return none.
+/// - Deleting a group MUST remove its pauses. Resetting the group MUST keep them.
+/// - A store still grants leases of a paused group. The group's consumers stop the deliveries.
 #[async_trait]
 pub trait PauseStore: Send + Sync {
     /// Pauses a group.
     async fn pause_group(&self, group: &str, pause: &GroupPause) -> Result<(), GroupStoreError>;
 
-    /// Ends the pause of a source, or every pause; how many there were.
+    /// Removes the pause of a source, or every pause. Returns their number.
     async fn resume_group(&self, group: &str, source: Option<&str>) -> Result<u64, GroupStoreError>;
 
-    /// The pauses of a group.
+    /// Returns the pauses of a group.
     async fn pauses(&self, group: &str) -> Result<Vec<GroupPause>, GroupStoreError>;
 }

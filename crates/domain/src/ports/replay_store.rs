@@ -1,4 +1,4 @@
-//! What replays leave behind: how often each event was replayed, and the record of each replay.
+//! The port of replays: the replay count of each event, and the record of each replay.
 
 use std::time::Duration;
 
@@ -13,77 +13,79 @@ use crate::{
     position::{Cursor, Position},
 };
 
-/// The state of a replay.
+/// State of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ReplayState {
-    /// It waits for a runner.
+    /// The replay waits for a runner.
     Planned,
-    /// A runner works on it.
+    /// A runner runs the replay.
     Running,
-    /// It was asked to rest.
+    /// An operator paused the replay.
     Paused,
-    /// It was asked to end.
+    /// An operator cancelled the replay, and its runner has not stopped yet.
     Cancelling,
-    /// It was ended before it was through.
+    /// The replay was cancelled before its end.
     Cancelled,
-    /// It is through.
+    /// The replay has reached its end.
     Completed,
-    /// It could not go on.
+    /// The replay ended with an error.
     Failed,
 }
 
 impl ReplayState {
-    /// Whether nothing more is to come.
+    /// Returns whether the state is final: cancelled, completed or failed.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Cancelled | Self::Completed | Self::Failed)
     }
 }
 
-/// The record of a replay. Plan, progress and steering are texts of the replay engine's own; a store does not look inside.
+/// The record of a replay. The replay engine defines the texts of plan and progress. A store does not parse them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayRecord {
-    /// Its id.
+    /// Id of the replay.
     pub id: String,
-    /// Its state.
+    /// State of the replay.
     pub state: ReplayState,
-    /// When it was made.
+    /// Time at which the replay was made.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// What it replays, to where and how: frozen when it is made.
+    /// Events, target and settings of the replay. They are frozen when the replay is made.
     pub plan: String,
-    /// How far it is, and its report.
+    /// Progress of the replay, with its report.
     pub progress: String,
     /// Changes that an operator made to the replay after it was created; none until the first one.
     pub steering: Option<String>,
-    /// Events after this mark are still needed; none where it needs nothing more.
+    /// Mark after which the replay still needs the events. None if it needs no further events.
     pub hold: Option<Cursor>,
 }
 
 /// The right to run a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayLease {
-    /// The replay.
+    /// Id of the replay.
     pub replay_id: String,
-    /// The fencing number: each lease has a higher one than the lease before it.
+    /// Fencing token. Each lease of the replay has a higher number than the lease before it.
     pub epoch: u64,
-    /// Drawn at random by the runner.
+    /// Random number that the runner draws.
     pub token: u64,
 }
 
 /// A step of a replay's runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayUpdate {
-    /// Its state from now on. A command to pause or cancel that came meanwhile stays, unless this is a final state or
-    /// answers it ([`ReplayState::Paused`] answers a command to pause).
+    /// New state of the replay. A pause or cancel command that arrived during the step stays in effect. The
+    /// exceptions are a final state here, and a state that answers the command ([`ReplayState::Paused`] answers a
+    /// pause command).
     pub state: ReplayState,
-    /// How far it is.
+    /// Progress of the replay.
     pub progress: String,
-    /// Events after this mark are still needed.
+    /// Mark after which the replay still needs the events.
     pub hold: Option<Cursor>,
-    /// Results of batches below this number are in `progress` now, and are removed. The number that a store knows never falls: a
-    /// batch below it is [`EnqueueOutcome::AlreadyQueued`](super::EnqueueOutcome::AlreadyQueued).
+    /// Number below which the results of batches are included in `progress`. The store removes these results. The
+    /// number that a store keeps never falls. A batch below it is
+    /// [`EnqueueOutcome::AlreadyQueued`](super::EnqueueOutcome::AlreadyQueued).
     pub settled_batches: u64,
 }
 
@@ -91,31 +93,31 @@ pub struct ReplayUpdate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplayCommand {
-    /// To rest.
+    /// Pause the replay.
     Pause,
-    /// To go on.
+    /// Resume the replay.
     Resume,
-    /// To end.
+    /// Cancel the replay.
     Cancel,
 }
 
-/// Why a call of [`ReplayStore`] failed.
+/// Errors of [`ReplayStore`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReplayStoreError {
     /// The store itself failed.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
-    /// There is a replay of this id.
+    /// A replay with this id exists.
     #[error("there is a replay {0} already")]
     Exists(String),
-    /// Another runner has taken the replay over; nothing was changed.
+    /// Another runner has taken over the replay. Nothing was changed.
     #[error("another runner has taken the replay over")]
     Fenced,
 }
 
 impl ReplayStoreError {
-    /// Whether repeating the call can help.
+    /// Returns whether a repeated call can help.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Storage(failure) => failure.retry(),
@@ -124,27 +126,28 @@ impl ReplayStoreError {
     }
 }
 
-/// Keeps replay counts, beside the events and never in them, and the records of replays.
+/// Keeps the records of replays, and the replay counts. The counts are beside the events and never in them.
 ///
 /// Laws of counts:
 /// - `record_replayed` MUST raise the count of every position by one and set its time, all in one step.
-/// - The counts MUST show in every read of those events, and nothing else of them MUST change.
-/// - Positions that are gone MUST be passed over; one that is named twice in a call counts once.
+/// - The counts MUST be included in every read of those events, and nothing else of the events MUST change.
+/// - Positions without an event MUST be ignored. A position that is named twice in a call counts once.
 ///
 /// Laws of records:
 /// - `create_replay` MUST keep the record as it is given, and MUST refuse an id that exists with `Exists`.
-/// - `list_replays` MUST give the newest first, by when they were made and then by id.
-/// - `lease_replay` MUST answer none for a replay that is over or unknown, or that another runner holds; else a lease with
-///   a higher epoch than any before it, or the same lease, extended, where the token holds it already.
-/// - `update_replay` under a lease that is not the newest MUST be `Fenced` and change nothing; a final state ends the lease.
+/// - `list_replays` MUST return the newest replays first: sorted by the time at which they were made, then by id.
+/// - `lease_replay` MUST return none for a replay that is final or unknown, or that another runner holds. Otherwise
+///   it returns a lease with a higher epoch than any lease before it. If the token already holds the lease, it
+///   returns the same lease, extended.
+/// - `update_replay` under a lease that is not the newest MUST be `Fenced` and change nothing. A final state ends the
+///   lease.
 /// - Under its lease, state, progress, hold and results MUST change in one step.
-/// - `request` MUST turn a replay that is not over into `Paused`, `Cancelling`, or back into `Planned` from `Paused`; of one
-///   that is over it MUST change nothing. A replay without a runner is `Cancelled` at once.
-/// - `steer` MUST replace the steering of a replay that is not over, and nothing else of it; of one that is over it MUST change
-///   nothing. `update_replay` and `request` MUST keep the steering.
-/// - `results` MUST give what groups' commits left for the replay, by batch.
-/// - What a replay holds MUST be kept by every trim, as the events after a checkpoint that holds, until it is over.
-/// - `delete_replay` MUST remove a replay that is over with its results, and MUST NOT remove another.
+/// - `request` MUST set a replay that is not final to `Paused` or `Cancelling`, or from `Paused` back to `Planned`.
+///   Of a final replay, it MUST change nothing. A cancelled replay without a runner is `Cancelled` at once.
+/// - `results` MUST return the results that groups' commits stored for the replay, by batch.
+/// - Every trim MUST keep the events that a replay holds, like the events after a checkpoint with a hold, until the
+///   replay is final.
+/// - `delete_replay` MUST remove a final replay with its results, and MUST NOT remove any other replay.
 #[async_trait]
 pub trait ReplayStore: Send + Sync {
     /// Counts one more replay of each of these events.
@@ -153,16 +156,16 @@ pub trait ReplayStore: Send + Sync {
     /// Keeps a new record.
     async fn create_replay(&self, record: &ReplayRecord) -> Result<(), ReplayStoreError>;
 
-    /// The record of a replay.
+    /// Returns the record of a replay.
     async fn find_replay(&self, id: &str) -> Result<Option<ReplayRecord>, ReplayStoreError>;
 
-    /// Records, the newest first, at most `limit`.
+    /// Returns records, the newest first, at most `limit`.
     async fn list_replays(&self, limit: usize) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
 
-    /// Replays that are not over and have no runner, oldest first.
+    /// Returns the replays that are not final and have no runner, the oldest first.
     async fn waiting_replays(&self) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
 
-    /// Takes or renews the right to run a replay, good for `duration` by the store's clock.
+    /// Takes or renews the lease of a replay, valid for `duration` by the store's clock.
     async fn lease_replay(
         &self,
         id: &str,
@@ -170,14 +173,14 @@ pub trait ReplayStore: Send + Sync {
         duration: Duration,
     ) -> Result<Option<ReplayLease>, ReplayStoreError>;
 
-    /// Notes how far a replay is; its state afterwards.
+    /// Records the progress of a replay. Returns the state after the update.
     async fn update_replay(
         &self,
         lease: &ReplayLease,
         update: &ReplayUpdate,
     ) -> Result<ReplayState, ReplayStoreError>;
 
-    /// Records a command to a replay. Returns its state afterwards, or none if there is no such replay.
+    /// Records a command to a replay. Returns the state after the command, or none if there is no such replay.
     async fn request(
         &self,
         id: &str,
@@ -187,9 +190,9 @@ pub trait ReplayStore: Send + Sync {
     /// Replaces the steering of a replay. Returns the state of the replay, or none if there is no such replay.
     async fn steer(&self, id: &str, steering: &str) -> Result<Option<ReplayState>, ReplayStoreError>;
 
-    /// Results of a replay's batches, by batch, at most `limit`.
+    /// Returns results of a replay's batches, by batch, at most `limit`.
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;
 
-    /// Deletes a replay that is over; whether there was one.
+    /// Deletes a final replay. Returns whether there was one.
     async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError>;
 }

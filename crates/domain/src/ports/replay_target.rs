@@ -1,4 +1,4 @@
-//! Where a replay goes.
+//! The port of replay targets: the destinations of replayed events.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -6,51 +6,51 @@ use thiserror::Error;
 
 use crate::{error::Retry, stored::StoredEvent};
 
-/// One hand-over of an event by a replay.
+/// One delivery of an event by a replay.
 #[derive(Debug, Clone)]
 pub struct ReplayDelivery {
-    /// The event as stored; its `replay_count` is the count before this delivery.
+    /// The stored event. Its `replay_count` is the count before this delivery.
     pub stored: StoredEvent,
-    /// The replay.
+    /// Id of the replay.
     pub replay_id: String,
-    /// When it is handed over.
+    /// Time of the delivery.
     pub replay_timestamp: Timestamp,
 }
 
 impl ReplayDelivery {
-    /// How often the event has been replayed, this time included.
+    /// Returns the number of replays of the event, this one included.
     pub fn replay_count(&self) -> u32 {
         self.stored.replay_count.saturating_add(1)
     }
 }
 
-/// What became of one delivery.
+/// Outcome of one delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// It was handled.
+    /// The target handled the event.
     Handled,
     /// The target does not take this event, or takes no replays.
     Skipped,
-    /// It was refused permanently, with the reason.
+    /// The target refused the event permanently, with this reason.
     Failed(String),
 }
 
-/// Why a whole batch could not be delivered.
+/// Errors for a whole batch.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TargetError {
-    /// The target cannot be reached now; the same batch may be tried again.
+    /// The target cannot be reached now. The same batch may be tried again.
     #[error("the target cannot be reached: {0}")]
     Unavailable(String),
-    /// The reader is gone and wants no more, as when a pipe is closed.
+    /// The reader has closed its end and takes no more events, for example at the end of a pipe.
     #[error("the reader closed the output")]
     Closed,
-    /// The target failed in a way that no retry fixes.
+    /// The target failed, and no retry can help.
     #[error("the target failed: {0}")]
     Failed(String),
 }
 
 impl TargetError {
-    /// Whether repeating the call can help.
+    /// Returns whether a repeated call can help.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Unavailable(_) => Retry::Later,
@@ -62,16 +62,16 @@ impl TargetError {
 /// Takes replayed events.
 ///
 /// Laws:
-/// - `deliver` MUST answer one outcome a delivery, in order, and only after all of them are with the target:
-///   what it has answered for is never delivered again by the same run.
+/// - `deliver` MUST return one outcome for each delivery, in order, and only after the target has all of them. The
+///   same run never delivers an event again after `deliver` has returned an outcome for it.
 /// - It MUST NOT change the order of the batch.
 #[async_trait]
 pub trait ReplayTarget: Send {
-    /// Hands over a batch.
+    /// Delivers a batch.
     async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError>;
 
-    /// Of a batch that `deliver` answered with [`TargetError::Unavailable`]: what is settled all the same, event by event. Empty
-    /// where nothing is.
+    /// Returns the outcomes that are settled after `deliver` returned [`TargetError::Unavailable`] for this batch,
+    /// event by event. It is empty if no event is settled.
     fn settled(&self, batch: &[ReplayDelivery]) -> Vec<Option<DeliveryOutcome>> {
         let _ = batch;
         Vec::new()

@@ -1,4 +1,4 @@
-//! Events that were published to be appended later.
+//! The port of the schedule: events that are published now and appended later.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,55 +10,58 @@ use crate::{error::StorageFailure, event::Event, ports::event_store::AppendOutco
 pub struct ScheduledEvent {
     /// The event, with its delivery options.
     pub event: Event,
-    /// When it is to be appended.
+    /// Time at which the event is to be appended.
     pub due: Timestamp,
-    /// When it was scheduled.
+    /// Time at which the event was scheduled.
     pub scheduled_at: Timestamp,
 }
 
-/// What became of an event that was to be scheduled.
+/// Outcome of a request to schedule an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScheduleOutcome {
-    /// It waits for its time.
+    /// The event waits for its time.
     Scheduled,
-    /// The same content waits already under its id, due at this instant; nothing changed.
+    /// The same content already waits under this id, due at this instant. Nothing changed.
     AlreadyScheduled(Timestamp),
-    /// The same content is in the log already; nothing changed.
+    /// The same content is already in the log. Nothing changed.
     AlreadyStored(Position),
-    /// Other content waits under its id, due at this instant, or is in the log (none); nothing changed.
+    /// Other content waits under this id, due at this instant, or is in the log (none). Nothing changed.
     Conflict(Option<Timestamp>),
-    /// The event of this id was erased on request and may not come back.
+    /// The event of this id was erased on request. The id stays refused.
     Erased,
 }
 
 /// Keeps events until they are due.
 ///
 /// Laws:
-/// - `append_due` MUST append the events that are due by the store's clock, in the order of their times and then of their
-///   scheduling, and take them out of the schedule, in one step: a crash leaves each in one of the two places.
-/// - `append_due` MUST append at least one event while any is due; it MAY append fewer than its limit.
+/// - `append_due` MUST append the events that are due by the store's clock and remove them from the schedule, in one
+///   step. Their order is that of their times, then of their scheduling. A crash leaves each event in exactly one of
+///   the two places.
+/// - `append_due` MUST append at least one event while any is due. It MAY append fewer than its limit.
 /// - An event that is not due MUST NOT be appended.
-/// - An event whose id came into the log meanwhile MUST leave the schedule without being appended again.
-/// - `schedule` of the same id and content MUST be `AlreadyScheduled` or `AlreadyStored`, of other content `Conflict`.
-/// - Where an id waits and is in the log as well, the event in the log MUST decide.
-/// - A cancelled event MUST NOT be appended; cancelling what is not there MUST answer false.
-/// - `scheduled` MUST give the earliest first.
+/// - If the log has received an event of the same id meanwhile, the scheduled event MUST leave the schedule without a
+///   second append.
+/// - `schedule` of the same id and content MUST be `AlreadyScheduled` or `AlreadyStored`, of other content
+///   `Conflict`.
+/// - If an id waits and is in the log as well, the event in the log MUST decide.
+/// - A cancelled event MUST NOT be appended. Cancelling an event that is not scheduled MUST return false.
+/// - `scheduled` MUST return the earliest events first.
 /// - `erase` MUST remove scheduled events that name the entity too, and refuse their ids.
 #[async_trait]
 pub trait ScheduleStore: Send + Sync {
-    /// Puts an event into the schedule.
+    /// Adds an event to the schedule.
     async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, StorageFailure>;
 
-    /// The events that wait, the earliest first, at most `limit`.
+    /// Returns the waiting events, the earliest first, at most `limit`.
     async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure>;
 
-    /// Takes an event out of the schedule; whether it was there.
+    /// Removes an event from the schedule. Returns whether it was there.
     async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure>;
 
-    /// Appends what is due, at most `limit` events; their ids and what became of them. A store may take fewer at once: nothing is
-    /// due any more once none came.
+    /// Appends due events, at most `limit`. Returns their ids and outcomes. A store may append fewer events in one
+    /// call. An empty answer means that no event is due any more.
     async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure>;
 
-    /// When the next event is due.
+    /// Returns the time at which the next event is due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure>;
 }

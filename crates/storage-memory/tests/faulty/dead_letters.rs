@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{Fault, Faulty};
 
 impl Faulty {
-    /// Puts a letter into its group's lane, whatever its state.
+    /// Adds a dead letter to its group's lane, in any state.
     async fn send(&self, id: &str) {
         let found = self.store.dead_letters_by_id(&[id.to_owned()]).await.unwrap_or_default();
         for letter in found {

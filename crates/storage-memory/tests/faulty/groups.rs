@@ -30,7 +30,7 @@ impl Faulty {
         newest.get(&(group.to_owned(), segment)).cloned()
     }
 
-    /// A commit as this store keeps it.
+    /// Returns a commit with the change that the fault makes to it.
     fn spoilt(&self, commit: &SegmentCommit) -> SegmentCommit {
         let mut commit = commit.clone();
         match self.fault {
@@ -46,7 +46,7 @@ impl Faulty {
         commit
     }
 
-    /// Segments of others, up to what would be a share.
+    /// Adds leases on segments of other consumers, up to the size of a share.
     async fn lease_again(&self, request: &LeaseRequest, leases: &mut Leases) -> Result<(), GroupStoreError> {
         for segment in 0..leases.share {
             let Some(lease) = self.newest(&request.group, segment) else { continue };
@@ -58,7 +58,7 @@ impl Faulty {
         Ok(())
     }
 
-    /// Takes batches of a replay out of all lanes as though no consumer had them.
+    /// Resets the progress of a replay's batches in all lanes, as if no consumer had claimed them.
     async fn unclaim(&self, replay_id: &str) -> Result<(), GroupStoreError> {
         for group in self.store.groups().await? {
             let all: Vec<(u16, u64)> = (0..group.spec.segments).map(|segment| (segment, 0)).collect();

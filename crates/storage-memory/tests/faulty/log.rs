@@ -47,7 +47,7 @@ impl EventStore for Faulty {
                 let mut request = ReadRequest::new(expectation.filter.clone(), 1);
                 request.after = expectation.after.clone();
                 let page = self.store.read(&request).await?;
-                // Others have their turn in between.
+                // Other callers can append in between.
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
                 match page.events.first() {
                     Some(stored) => Err(EventStoreError::Unexpected(stored.into())),

@@ -1,4 +1,4 @@
-//! A store with one fault put in, over the store in RAM.
+//! A store with one deliberate fault, on top of the store in RAM.
 
 mod dead_letters;
 mod groups;
@@ -17,92 +17,92 @@ use domain::group::Lease;
 use event_replay_storage_memory::MemoryEngine;
 use store::Store;
 
-/// What is wrong with a store.
+/// The fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
     /// Batches are never all or nothing.
     AlwaysEach,
-    /// The last event of a full page is lost.
+    /// The last event of a full page is missing.
     LosesTheLastOfAPage,
-    /// A read goes past its high-water mark.
+    /// A read returns events beyond its high-water mark.
     ForgetsTheMark,
-    /// Walking back stops short of the first event.
+    /// A read against log order does not return the oldest event.
     NewestFirstSkipsTheFirst,
-    /// Counts leave the upper edge of the time range out.
+    /// Counts exclude the upper bound of the time range.
     CountsWithoutTheUpperEdge,
     /// Expectations are not checked.
     IgnoresExpectations,
     /// Expectations are checked by a read before the append.
     ChecksExpectationsTooEarly,
-    /// Holds are not respected.
+    /// Trims ignore holds.
     IgnoresHolds,
-    /// A dry run is none.
+    /// A dry run removes events.
     DryRunTrims,
-    /// Times of replay are counted, but not for the last position of a call.
+    /// Replays are counted, except for the first position of a call.
     ForgetsOneReplay,
     /// Some events are stored without one of their index entries.
     LosesIndexEntries,
     /// Checkpoints are always replaced.
     AlwaysReplaces,
-    /// What groups have not passed is trimmed.
+    /// Trims remove events that groups have not passed.
     IgnoresGroupHolds,
-    /// What replays hold is trimmed.
+    /// Trims remove events that replays hold.
     IgnoresReplayHolds,
-    /// What a trim took from a group is not noted.
+    /// No gap is reported after a trim has removed events of a group.
     LosesGaps,
-    /// What is pending is what lies behind the slowest segment, of any type.
+    /// The number of pending events is the lag of the slowest segment, with events of any type.
     CountsTheLag,
-    /// Says nothing of dead letters where it is asked for deliveries.
+    /// Deliveries are returned without their dead letters.
     LosesSightOfLetters,
     /// A consumer that has lost its lease can still commit.
     AcceptsFencedCommits,
-    /// Cursor and claim are kept, the rest of the commit is not.
+    /// Cursor and claim are stored, the rest of the commit is not.
     CommitsHalf,
-    /// The claim is not kept.
+    /// The claim is not stored.
     ForgetsTheClaim,
-    /// A segment is leased to every consumer that asks.
+    /// A segment is leased to every consumer that requests it.
     LeasesTwice,
-    /// Who takes leave goes on holding its segments.
+    /// A consumer that leaves keeps its segments.
     NeverLeaves,
-    /// A replay's runner that was replaced goes on.
+    /// A runner that has lost the lease of its replay can still queue batches.
     IgnoresTheRunner,
-    /// A batch that is done leaves no result.
+    /// The last result of a call is missing.
     LosesResults,
-    /// A batch that was handed over in part is withdrawn.
+    /// A batch with delivered references is withdrawn.
     WithdrawsWhatWasClaimed,
-    /// A letter that is on its way is put into the lane again.
+    /// A dead letter that is being redriven is added to the lane again.
     RedrivesTwice,
-    /// A discarded letter's key goes on waiting.
+    /// The key of a discarded dead letter stays parked.
     ReleasesNothing,
-    /// Letters are purged however lately they were closed.
+    /// Purges remove closed dead letters regardless of the time at which they were closed.
     PurgesAllThatIsClosed,
-    /// What was appended stays in the schedule, and is said to be appended once more.
+    /// An appended event stays in the schedule, and a later call reports it as appended again.
     AppendsTwice,
-    /// What is not due is appended.
+    /// Events are appended before they are due.
     AppendsEarly,
-    /// The last hundred that are due stay in the schedule.
+    /// Due events stay in the schedule while at most 100 events are scheduled.
     LeavesSomeInTheSchedule,
-    /// Two runners have the right to one replay.
+    /// Two runners can hold the lease of one replay.
     SharesReplays,
-    /// Commands are accepted and forgotten.
+    /// Commands are accepted and have no effect.
     ForgetsCommands,
-    /// The last counter of a call is lost.
+    /// The last counter of a call is not stored.
     LosesACounter,
-    /// Old counters stay as they are.
+    /// Old counters are not folded.
     FoldsNothing,
-    /// Counts of events are those of an empty log.
+    /// The counts of events are those of an empty log.
     CountsNoEvent,
 }
 
-/// The store.
+/// A store with a fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Faulty {
     store: Store,
     engine: MemoryEngine,
     clock: ManualClock,
     fault: Fault,
-    /// The newest lease of each segment, as the store gave it.
+    /// Newest lease of each segment, as the store returned it.
     newest: Arc<Mutex<BTreeMap<(String, u16), Lease>>>,
 }
 

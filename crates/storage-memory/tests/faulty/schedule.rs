@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use super::{Fault, Faulty};
 
 impl Faulty {
-    /// Appends what waits up to an instant, and perhaps once more when it is asked again.
+    /// Appends the events that wait until an instant. With `twice`, each event stays in the schedule for one more
+    /// append.
     async fn append_until(
         &self,
         due: Timestamp,

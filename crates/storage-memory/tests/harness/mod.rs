@@ -1,4 +1,4 @@
-//! Stores in RAM for the laws to be run on.
+//! Stores in RAM on which the laws run.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use domain::{
 use event_replay_storage_memory::MemoryEngine;
 use store::Store;
 
-/// Makes stores in RAM of so many partitions.
+/// Makes stores in RAM with this number of partitions.
 pub(crate) struct Memory(pub(crate) u16);
 
 #[async_trait]
@@ -51,7 +51,7 @@ impl EngineStorage for InRam {
     }
 }
 
-/// One store; handles on it stand for other processes.
+/// One store. Its handles stand for other processes.
 pub(crate) struct InRam(pub(crate) MemoryEngine);
 
 #[async_trait]

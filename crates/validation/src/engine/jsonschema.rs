@@ -1,4 +1,4 @@
-//! The engine on the crate jsonschema: the default.
+//! The engine of the crate jsonschema. It is the default.
 //!
 //! Patterns run on the linear-time `regex` engine, never on the backtracking one.
 
@@ -36,7 +36,7 @@ impl SchemaEngine for JsonSchemaEngine {
     }
 }
 
-/// Compiles; the error is the crate's own.
+/// Compiles a schema. The error is that of the crate.
 pub(crate) fn build(schema: &SelfContained) -> Result<Validator, Box<ValidationError<'static>>> {
     let draft = match schema.draft {
         Draft::Draft4 => jsonschema::Draft::Draft4,
@@ -67,7 +67,7 @@ impl CompiledSchema for Compiled {
     }
 }
 
-/// Says an error of the crate as violations: one for each offending member.
+/// Translates an error of the crate into violations, one for each faulty member.
 pub(crate) fn translate(
     error: &ValidationError<'_>,
     root: &Value,
@@ -96,19 +96,20 @@ pub(crate) fn translate(
             let (rule, names) = forbidden_members(error, root).unwrap_or_default();
             members(&names, rule, into);
         }
-        // `false` as a schema is `not` anything at all.
+        // The schema `false` is equal to `not` with a schema that accepts everything.
         Kind::FalseSchema => into.push(Violation::new(at, "not", "nothing is allowed here")),
         kind => into.push(Violation::new(at, kind.keyword().to_owned(), message(error))),
     }
 }
 
-/// Where a bare `additionalProperties: false` or `propertyNames: false` refuses an object, the crate names the object
-/// once and says "false schema": the keyword, and the names of all members, which are what is refused.
+/// Handles a bare `additionalProperties: false` or `propertyNames: false` that refuses an object. The crate then
+/// names the object once, with the text "false schema". The result is the keyword and the names of all refused
+/// members.
 fn forbidden_members(error: &ValidationError<'_>, root: &Value) -> Option<(&'static str, Vec<String>)> {
     let path = error.schema_path().as_str();
     let rule = ["additionalProperties", "propertyNames"].into_iter().find(|rule| path.ends_with(rule))?;
     let there = root.pointer(error.instance_path().as_str())?;
-    // A member that is called so and whose schema is `false` is another matter.
+    // A member with this name whose own schema is `false` is a different case.
     let named = path.ends_with("/properties/propertyNames")
         && error.instance_path().as_str().ends_with("/propertyNames");
     let itself = named || (rule == "additionalProperties" && there == error.instance().as_ref());

@@ -1,8 +1,9 @@
-//! The engine on the crate valico: chosen with one setting, for those who need verdicts equal to its own.
+//! The engine of the crate valico. A setting selects it, for users who need exactly the verdicts of valico.
 //!
-//! Constraints: a scope of valico may be sent to another thread but not shared, so each compiled schema keeps a few
-//! idle scopes, and a caller takes one for as long as one validation lasts. Its paths are not escaped, so they are
-//! read back against the value. It counts a reference that leads nowhere as valid unless asked strictly.
+//! Constraints: a scope of valico can be sent to another thread but not shared. So each compiled schema keeps a few
+//! idle scopes, and a caller takes one for the time of one validation. The paths of valico are not escaped, so the
+//! engine resolves them against the value. valico counts a reference without a target as valid unless the strict
+//! check is requested.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -22,7 +23,7 @@ use crate::sentence::{self, excerpt};
 
 pub(super) const NAME: &str = "valico";
 
-/// More idle scopes than this are not kept: a scope holds the schema compiled once more.
+/// Most idle scopes to keep. Each scope holds another compiled copy of the schema.
 const IDLE: usize = 16;
 
 /// The crate valico as an engine.
@@ -45,7 +46,7 @@ impl SchemaEngine for ValicoEngine {
     }
 }
 
-/// A scope with the schema in it.
+/// A scope with the compiled schema.
 struct Ready {
     scope: Scope,
     schema: Url,
@@ -74,7 +75,8 @@ impl std::fmt::Debug for Compiled {
 }
 
 impl Compiled {
-    /// Validates in a scope that no other thread uses meanwhile; `None` if there is none and none can be made.
+    /// Validates in a scope that no other thread uses at the same time. Returns `None` if no scope is idle and none
+    /// can be made.
     fn state(&self, value: &Value) -> Option<ValidationState> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let ready = match idle {
@@ -128,7 +130,8 @@ fn translate(error: &dyn ValicoError, value: &Value, base_pointer: &str) -> Viol
     Violation::new(pointer, keyword(code, detail), message(code, detail, offending))
 }
 
-/// valico's path to a name that is not allowed is the object's path and the name in brackets.
+/// Handles valico's path to a name that is not allowed. The path is the path of the object, with the name in
+/// brackets.
 fn in_a_name(raw: &str, code: &str, value: &Value, base_pointer: &str) -> Violation {
     let found = raw.strip_suffix(']').and_then(|raw| {
         raw.match_indices("/[").find_map(|(at, _)| {
@@ -160,7 +163,7 @@ fn last_name(pointer: &str) -> String {
     pointer.rsplit('/').next().unwrap_or_default().replace("~1", "/").replace("~0", "~")
 }
 
-/// The JSON Schema keyword for valico's code. It has one code for a bound and its exclusive form.
+/// Returns the JSON Schema keyword for a code of valico. valico has one code for a bound and its exclusive form.
 fn keyword(code: &str, detail: &str) -> String {
     let known = match code {
         "wrong_type" => "type",
@@ -213,7 +216,7 @@ fn message(code: &str, detail: &str, value: &Value) -> String {
     format!("{about}: {}", excerpt(value))
 }
 
-/// Reads the types out of "The value must be string" or "The value must be any of: string, null".
+/// Reads the types from "The value must be string" or "The value must be any of: string, null".
 fn wanted_kinds(detail: &str) -> String {
     let list = detail.strip_prefix("The value must be ").unwrap_or(detail);
     let list = list.strip_prefix("any of: ").unwrap_or(list);

@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Helpers that the tests of this crate share.
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeSet;
@@ -7,15 +7,15 @@ use domain::ports::{Describes, EventValidator, SchemaRecord, Verdict};
 use event_replay_validation::{EngineKind, SchemaError, SchemaRegistry};
 use serde_json::{Value, json};
 
-/// Both engines: every test of verdicts runs on each.
+/// Both engines. Every test of verdicts runs on each of them.
 pub const ENGINES: [EngineKind; 2] = [EngineKind::JsonSchema, EngineKind::Valico];
 
-/// A record of a schema for whole events of the type `t`.
+/// Returns a record of a schema for whole events of the type `t`.
 pub fn record(document: &Value) -> SchemaRecord {
     text_record(&document.to_string())
 }
 
-/// The same, of any text.
+/// Returns such a record with any text.
 pub fn text_record(document: &str) -> SchemaRecord {
     SchemaRecord {
         event_type: "t".to_owned(),
@@ -27,24 +27,24 @@ pub fn text_record(document: &str) -> SchemaRecord {
     }
 }
 
-/// The same, of `data` alone.
+/// Returns such a record for `data` alone.
 pub fn data_record(document: &Value) -> SchemaRecord {
     SchemaRecord { describes: Describes::Data, ..record(document) }
 }
 
-/// A registry with one schema of `data` for the type `t`.
+/// Returns a registry with one schema of `data` for the type `t`.
 pub fn registry_of(engine: EngineKind, schema: &Value) -> Result<SchemaRegistry, SchemaError> {
     let mut registry = SchemaRegistry::empty(engine);
     registry.add(&data_record(schema)).map(|()| registry)
 }
 
-/// An event of the type `t` with this data.
+/// Returns an event of the type `t` with this data.
 pub fn event_of(data: Value) -> Value {
     json!({"id": "e-1", "type": "t", "version": "1.0", "timestamp": "2024-01-01T00:00:00Z", "source": "s",
            "metadata": {}, "data": data})
 }
 
-/// What an event breaks, as `POINTER RULE`.
+/// Returns the violations of an event, as `POINTER RULE`.
 pub fn broken(registry: &SchemaRegistry, event: &Value) -> Vec<String> {
     match registry.validate(event) {
         Verdict::Valid => Vec::new(),
@@ -61,7 +61,7 @@ pub fn broken(registry: &SchemaRegistry, event: &Value) -> Vec<String> {
     }
 }
 
-/// The pointers alone, as a set.
+/// Returns only the pointers of the violations, as a set.
 pub fn pointers(registry: &SchemaRegistry, event: &Value) -> BTreeSet<String> {
     broken(registry, event).iter().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
 }

@@ -12,189 +12,190 @@ use crate::{
     stored::StoredEvent,
 };
 
-/// What was settled when a store was made, and what one call may ask for.
+/// Settings that were fixed when a store was made, and the limits of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
-    /// The store's identity.
+    /// Identity of the store.
     pub store: StoreId,
-    /// Its namespace.
+    /// Name of the namespace.
     pub namespace: String,
-    /// What it keeps.
+    /// Retention mode of the namespace.
     pub keeps: RetentionMode,
-    /// How many partitions it has, at least 1.
+    /// Number of partitions, at least 1.
     pub partitions: u16,
-    /// What one call may ask for.
+    /// Limits of one call.
     pub limits: EngineLimits,
 }
 
-/// What one call may ask for.
+/// Limits of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineLimits {
     /// Most events of one append.
     pub append_events: usize,
-    /// Most bytes of one append, counted as the events' JSON; a single event may be larger.
+    /// Most bytes of one append, counted as the events' JSON. A single event may be larger.
     pub append_bytes: usize,
     /// Most events of one removal.
     pub removal_events: usize,
-    /// One removal takes sequences `s` of equal `s / removal_stretch` alone.
+    /// Size of a range of sequences. All sequences `s` of one removal have the same `s / removal_stretch`.
     pub removal_stretch: u64,
 }
 
-/// Where a log epoch ended that is over. What lies between `last` and `next` was lost, or never given.
+/// The end of a log epoch. The sequences between `last` and `next` were lost, or never assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochEnd {
-    /// The epoch.
+    /// Number of the ended epoch.
     pub epoch: u64,
-    /// The newest sequence of it that is left.
+    /// Newest sequence of the epoch that is left.
     pub last: u64,
-    /// Sequences of the epochs after it are above this.
+    /// Sequences of later epochs are above this.
     pub next: u64,
-    /// Whether an operator ended it by putting an older copy in place of the log. A reader behind what was lost is then
-    /// told; after a failover it reads on, since nothing is passed over for that.
+    /// Whether an operator ended the epoch by a restore of an older copy of the log. After a restore, a reader at a
+    /// lost sequence gets an error. After a failover, such a reader continues, because it misses no event.
     pub restored: bool,
 }
 
-/// A partition at one moment.
+/// State of a partition at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionState {
-    /// The newest sequence; 0 where nothing was ever stored.
+    /// Newest sequence. It is 0 if no event was ever stored.
     pub head: u64,
-    /// The log epoch, as cursors name it.
+    /// Log epoch, as cursors name it.
     pub epoch: u64,
-    /// Rises by one or more with each log epoch, from 1; below 2^32. Leases carry it.
+    /// Number that rises by one or more with each log epoch. It starts at 1 and is below 2^32. Leases carry it.
     pub generation: u64,
-    /// The epochs that are over.
+    /// Ends of the earlier epochs.
     pub ends: Vec<EpochEnd>,
-    /// Events in the log.
+    /// Number of events in the log.
     pub events: u64,
-    /// Bytes of their JSON.
+    /// Number of bytes of their JSON.
     pub bytes: u64,
-    /// The highest sequence that a trim has removed; 0 where none.
+    /// Highest sequence that a trim has removed. It is 0 if there is none.
     pub trimmed_through: u64,
-    /// The store's clock.
+    /// Current time of the store's clock.
     pub now: Timestamp,
 }
 
 impl PartitionState {
-    /// Whether this partition ever was in a log epoch.
+    /// Returns whether this partition is or was in a log epoch.
     pub fn knows_epoch(&self, epoch: u64) -> bool {
         epoch == self.epoch || self.ends.iter().any(|end| end.epoch == epoch)
     }
 
-    /// The end of the log epoch that a sequence was given in, where the sequence was lost with what came after that end. An
-    /// epoch begins beyond every sequence that was given before, so the sequence alone tells.
+    /// Returns the end of the log epoch in which a lost sequence was assigned, or none if the sequence was not lost.
+    /// Each epoch begins beyond every sequence that was assigned before, so the sequence alone identifies the epoch.
     pub fn end_before(&self, sequence: u64) -> Option<EpochEnd> {
         self.ends.iter().find(|end| end.last < sequence && sequence < end.next).copied()
     }
 }
 
-/// What the log knows of an id.
+/// State of an id in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdState {
-    /// Its event is at this sequence.
+    /// The event of the id is at this sequence.
     Stored(u64),
-    /// Its event was erased: it is refused.
+    /// The event of the id was erased, so the id is refused.
     Erased,
 }
 
-/// An event that is there and cannot be read.
+/// An event that exists but cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedEvent {
-    /// Where it is.
+    /// Sequence of the event.
     pub sequence: u64,
-    /// When it was stored.
+    /// Stored time of the event.
     pub stored_at: Timestamp,
-    /// Bytes of what is left of its JSON.
+    /// Number of remaining bytes of its JSON.
     pub bytes: u64,
-    /// What is wrong, for people.
+    /// Description of the damage, for people.
     pub detail: String,
-    /// Whether an index says that it matches the filter of the scan that found it. Where it does not, nothing is known.
+    /// Whether an index lists the event as a match of the scan's filter. If not, it is unknown whether the event
+    /// matches.
     pub indexed: bool,
 }
 
-/// What stands at a sequence.
+/// The event at a sequence.
 pub type Entry = Result<StoredEvent, DamagedEvent>;
 
-/// What to read of a partition's log.
+/// A request for a page of a partition's log.
 #[derive(Debug, Clone)]
 pub struct Scan<'a> {
-    /// Which events.
+    /// Filter of the events.
     pub filter: &'a Arc<Filter>,
-    /// In which order.
+    /// Direction of the scan.
     pub order: Order,
-    /// Behind this sequence, in that order (exclusive); none: from its start.
+    /// Sequence after which the scan starts, in its direction (exclusive). None starts at the beginning of the order.
     pub after: Option<u64>,
-    /// Nothing above this sequence, in either order; none: up to the head.
+    /// Highest sequence of the scan, in either direction. None means the head.
     pub until: Option<u64>,
-    /// At most this many entries, at least 1.
+    /// Most entries to return, at least 1.
     pub limit: usize,
-    /// No further entry once the events have this many bytes.
+    /// Number of bytes of events after which the scan adds no further entry.
     pub max_bytes: u64,
 }
 
 /// A page of a partition's log.
 #[derive(Debug, Clone)]
 pub struct ScanPage {
-    /// What was found, in the order asked for.
+    /// Entries that the scan found, in the requested order.
     pub entries: Vec<Entry>,
-    /// Behind which sequence to go on; none when the scan is complete.
+    /// Sequence after which the next page starts. None if the scan is complete.
     pub next: Option<u64>,
-    /// The partition at a moment not after the newest entry was read.
+    /// State of the partition at a moment not after the read of the newest entry.
     pub state: PartitionState,
 }
 
-/// What became of a batch.
+/// Result of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// One outcome for each event, in order.
     Done(Vec<AppendOutcome>),
-    /// A guard of the transaction that was to go with it did not hold; nothing was changed.
+    /// A guard of the append's transaction did not hold. Nothing was changed.
     Refused {
-        /// Which guard, from 0.
+        /// Number of the guard, from 0.
         guard: usize,
     },
 }
 
-/// Why events are removed.
+/// Reason for the removal of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemovalKind {
-    /// By retention; they are the oldest of the log.
+    /// Retention, and the events are the oldest of the log.
     Oldest,
-    /// By retention; older events stay.
+    /// Retention, and older events stay.
     Among,
-    /// On request: their ids are refused from then on, and no byte of them may stay.
+    /// A request to erase. The ids are refused from then on, and no byte of the events may stay.
     Erase,
 }
 
-/// Events that are to be removed.
+/// A request to remove events.
 #[derive(Debug, Clone, Copy)]
 pub struct Removal<'a> {
-    /// The events as they were read, rising, within [`EngineLimits`].
+    /// Events as they were read, in rising order, within [`EngineLimits`].
     pub entries: &'a [Entry],
-    /// Why.
+    /// Reason for the removal.
     pub kind: RemovalKind,
-    /// What is performed in the same step.
+    /// Transaction that is performed in the same step.
     pub with: &'a Transaction,
 }
 
-/// What became of a removal.
+/// Result of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
-    /// They are gone. Events that had gone before are not counted.
+    /// The events are removed. Events that had been removed before are not counted.
     Done {
-        /// How many events went.
+        /// Number of removed events.
         events: u64,
-        /// Bytes of their JSON.
+        /// Number of bytes of their JSON.
         bytes: u64,
     },
-    /// A guard of the transaction did not hold; nothing was changed.
+    /// A guard of the transaction did not hold. Nothing was changed.
     Refused {
-        /// Which guard, from 0.
+        /// Number of the guard, from 0.
         guard: usize,
     },
 }
 
-/// The sequence of an entry.
+/// Returns the sequence of an entry.
 pub fn sequence_of(entry: &Entry) -> u64 {
     match entry {
         Ok(stored) => stored.position.sequence,
@@ -202,7 +203,7 @@ pub fn sequence_of(entry: &Entry) -> u64 {
     }
 }
 
-/// When an entry was stored.
+/// Returns the stored time of an entry.
 pub fn stored_at(entry: &Entry) -> Timestamp {
     match entry {
         Ok(stored) => stored.stored_at,
@@ -210,7 +211,7 @@ pub fn stored_at(entry: &Entry) -> Timestamp {
     }
 }
 
-/// Bytes of an entry's JSON.
+/// Returns the number of bytes of an entry's JSON.
 pub fn bytes_of(entry: &Entry) -> u64 {
     match entry {
         Ok(stored) => stored.event.size_bytes() as u64,

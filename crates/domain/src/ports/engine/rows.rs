@@ -1,33 +1,35 @@
 //! Rows: keys and values beside the log.
 //!
-//! A row lies in a [`Space`]: a kind, and a scope that divides it (the group, the segment, the replay). Most kinds are *maps*,
-//! read by key or whole; some are *indexes*, ordered keys without values, read in ranges with a limit. The closed list of kinds
-//! is what an adapter needs to know of the store's data: where a map or an index of a scope lies, never what is in it.
+//! A row lies in a [`Space`]: a kind, and a scope that divides the kind (the group, the segment, the replay). Most
+//! kinds are *maps*, which are read by key or whole. Some kinds are *indexes*: ordered keys without values, which are
+//! read in ranges with a limit. An adapter knows only this closed list of kinds. It knows where a map or an index of
+//! a scope lies, and never its content.
 //!
-//! Keys and scopes are built with [`key`], so that no two lists of parts share one, and so that keys sort as their parts do.
+//! Keys and scopes are built with [`key`]. So no two lists of parts share a key, and keys sort as their parts do.
 
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-/// What a row is. Maps first, then indexes, then what was added later: the order is part of the stored format.
+/// Kind of a row. Maps are first, then indexes, then later additions. The order is part of the stored format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SpaceKind {
     /// Counters of the store: `removals`, `holds`, `leases`, `scheduled`, `audit`, `tokens`.
     Counter,
     /// Consumer groups, by name.
     Group,
-    /// The incarnation of each group, by name: a group that is made again has another.
+    /// Incarnation of each group, by name. A group that is deleted and made again has another incarnation.
     Incarnation,
-    /// When each group was last seen, by name.
+    /// Time at which each group was last seen, by name.
     GroupSeen,
     /// Groups that are being made in several partitions, by name.
     GroupDraft,
     /// Of a group: cursor and claim, by segment.
     Segment,
-    /// Of a group: the newest lease of each segment. Changed by takers alone, so that renewing does not disturb commits.
+    /// Of a group: the newest lease of each segment. Only a consumer that takes the segment changes it, so that
+    /// renewals do not conflict with commits.
     Fence,
-    /// Of a group: until when a segment is leased, and by whom.
+    /// Of a group: expiry and holder of the lease of each segment.
     Lease,
     /// Of a group: its consumers, by name.
     Consumer,
@@ -35,7 +37,7 @@ pub enum SpaceKind {
     Blocked,
     /// Of a group: the last place of each segment's lane.
     LaneEnd,
-    /// Of a group: how many references each segment's lane holds.
+    /// Of a group: the number of references in each segment's lane.
     LaneSize,
     /// Of a segment: batches of references, by place.
     Lane,
@@ -45,9 +47,9 @@ pub enum SpaceKind {
     ReplayBatch,
     /// Of a replay: results of its batches.
     ReplayResult,
-    /// Replays, by id: what is frozen.
+    /// Replays, by id: the frozen part.
     ReplayPlan,
-    /// Replays, by id: what changes.
+    /// Replays, by id: the changeable part.
     Replay,
     /// The newest lease of each replay, by id.
     ReplayFence,
@@ -71,15 +73,15 @@ pub enum SpaceKind {
     SchemaDocument,
     /// Of a minute: counts and sums.
     Stat,
-    /// An index of dead letters, by when they were made.
+    /// An index of dead letters, by the time at which they were made.
     DeadLetterOrder,
-    /// An index of a group's dead letters in one state, by when they were made.
+    /// An index of a group's dead letters in one state, by the time at which they were made.
     DeadLetterState,
-    /// An index of scheduled events, by when they are due.
+    /// An index of scheduled events, by the time at which they are due.
     ScheduleOrder,
-    /// An index of replays, by when they were made.
+    /// An index of replays, by the time at which they were made.
     ReplayOrder,
-    /// An index of replays that are not over, by when they were made.
+    /// An index of replays that are not final, by the time at which they were made.
     OpenReplay,
     /// An index of the minutes that have counts.
     StatMinute,
@@ -87,11 +89,11 @@ pub enum SpaceKind {
     Audit,
     /// A map: tokens of clients, by id.
     Token,
-    /// A map: counts of the events that are indexed ([`crate::tally`]).
+    /// A map: counts of the indexed events ([`crate::tally`]).
     Tally,
-    /// A map: kept plans, by id: what changes.
+    /// A map: kept plans, by id: the changeable part.
     Plan,
-    /// A map: kept plans, by id: what is frozen.
+    /// A map: kept plans, by id: the frozen part.
     PlanDocument,
     /// A map: of a group, its pauses, by source.
     GroupPause,
@@ -99,12 +101,12 @@ pub enum SpaceKind {
     DeadLetterEdit,
     /// A map: requests of clients and their answers, by client, route and key.
     Request,
-    /// An index of requests, by when they are forgotten.
+    /// An index of requests, by the time at which they expire.
     RequestOrder,
 }
 
 impl SpaceKind {
-    /// Every kind.
+    /// Every kind, in the order of their numbers.
     pub const ALL: &'static [Self] = &[
         Self::Counter,
         Self::Group,
@@ -152,7 +154,7 @@ impl SpaceKind {
         Self::RequestOrder,
     ];
 
-    /// Whether it is an index: ordered keys without values.
+    /// Returns whether the kind is an index: ordered keys without values.
     pub fn is_index(self) -> bool {
         matches!(
             self,
@@ -166,7 +168,7 @@ impl SpaceKind {
         )
     }
 
-    /// A short name that is part of the stored format: of letters and hyphens alone.
+    /// Returns a short name that is part of the stored format. It consists only of letters and hyphens.
     pub fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -216,54 +218,54 @@ impl SpaceKind {
         }
     }
 
-    /// Its number in the stored format: its place in [`SpaceKind::ALL`].
+    /// Returns the number of the kind in the stored format: its place in [`SpaceKind::ALL`].
     pub fn number(self) -> u8 {
         self as u8
     }
 }
 
-/// Where rows lie: their kind, and the scope that divides it; empty where nothing does.
+/// The place of rows: a kind, and the scope that divides it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Space {
-    /// What its rows are.
+    /// Kind of the rows.
     pub kind: SpaceKind,
-    /// What divides them.
+    /// Scope of the rows. Empty if nothing divides the kind.
     pub scope: Vec<u8>,
 }
 
 impl Space {
-    /// The space of a kind that nothing divides.
+    /// Returns the space of a kind that has no scopes.
     pub fn of(kind: SpaceKind) -> Self {
         Self { kind, scope: Vec::new() }
     }
 
-    /// The part of a kind that has this scope.
+    /// Returns the part of a kind that has this scope.
     pub fn within(kind: SpaceKind, scope: impl Into<Vec<u8>>) -> Self {
         Self { kind, scope: scope.into() }
     }
 
-    /// A row of it.
+    /// Returns the row of this space with this key.
     pub fn row(&self, key: impl Into<Vec<u8>>) -> RowId {
         self.clone().into_row(key)
     }
 
-    /// The same, without a copy of the space.
+    /// Returns the row of this space with this key, without a copy of the space.
     pub fn into_row(self, key: impl Into<Vec<u8>>) -> RowId {
         RowId { space: self, key: key.into() }
     }
 }
 
-/// One row.
+/// Identity of one row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId {
-    /// Where it lies.
+    /// Space of the row.
     pub space: Space,
-    /// Its key: unique in its space.
+    /// Key of the row, unique in its space.
     pub key: Vec<u8>,
 }
 
 impl RowId {
-    /// A row of a kind that nothing divides.
+    /// Returns a row of a kind that has no scopes.
     pub fn of(kind: SpaceKind, key: impl Into<Vec<u8>>) -> Self {
         Space::of(kind).into_row(key)
     }
@@ -274,66 +276,66 @@ impl RowId {
 pub enum Read {
     /// The value of one row of a map.
     Row(RowId),
-    /// Rows in the order of their keys. Of an index the values are empty.
+    /// Rows in the order of their keys. The values are empty for an index.
     Range {
-        /// Where.
+        /// Space of the rows.
         space: Space,
-        /// Behind this key (exclusive); none: from the first.
+        /// Key after which the range starts (exclusive). None starts at the first key.
         after: Option<Vec<u8>>,
-        /// Before this key (exclusive); none: to the last.
+        /// Key before which the range ends (exclusive). None ends at the last key.
         before: Option<Vec<u8>>,
-        /// Whether the last come first. The bounds stay what they are.
+        /// Whether the rows are in reverse order. The bounds keep their meaning.
         reverse: bool,
-        /// At most this many.
+        /// Most rows to return.
         limit: usize,
     },
-    /// How many rows a space has.
+    /// The number of rows of a space.
     Count(Space),
-    /// The scopes of a kind that have rows, in any order, each with an empty value. It may read every key of the partition, so
-    /// it is for verification alone.
+    /// The scopes of a kind that have rows, in any order, each with an empty value. The read may pass over every key
+    /// of the partition, so it is for verification only.
     Scopes(SpaceKind),
 }
 
 impl Read {
-    /// Every row of a space.
+    /// Returns a read of every row of a space.
     pub fn all(space: Space) -> Self {
         Self::Range { space, after: None, before: None, reverse: false, limit: usize::MAX }
     }
 
-    /// The first rows of a space.
+    /// Returns a read of the first rows of a space.
     pub fn first(space: Space, limit: usize) -> Self {
         Self::Range { space, after: None, before: None, reverse: false, limit }
     }
 }
 
-/// The result of one [`Read`].
+/// Result of one [`Read`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadResult {
-    /// The value of a row; none where there is no such row.
+    /// Value of a row, or none if there is no such row.
     Row(Option<Vec<u8>>),
-    /// Keys and values; of [`Read::Scopes`] scopes.
+    /// Keys and values. For [`Read::Scopes`], the keys are the scopes.
     Range(Vec<(Vec<u8>, Vec<u8>)>),
-    /// A number of rows.
+    /// Number of rows.
     Count(u64),
 }
 
-/// What a call of [`super::StorageEngine::get`] found. Answers are taken in the order of the reads.
+/// Results of a call of [`super::StorageEngine::get`]. The caller takes the answers in the order of the reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The store's clock.
+    /// Time of the store's clock.
     pub now: Timestamp,
-    /// The partition's generation, for [`super::Guard::Generation`].
+    /// Generation of the partition, for [`super::Guard::Generation`].
     pub generation: u64,
     answers: VecDeque<ReadResult>,
 }
 
 impl Snapshot {
-    /// What was read, and when.
+    /// Returns a snapshot with these answers and the time of the read.
     pub fn new(now: Timestamp, generation: u64, answers: impl IntoIterator<Item = ReadResult>) -> Self {
         Self { now, generation, answers: answers.into_iter().collect() }
     }
 
-    /// The next answer, to [`Read::Row`].
+    /// Takes the next answer, to [`Read::Row`].
     pub fn row(&mut self) -> Option<Vec<u8>> {
         match self.answers.pop_front() {
             Some(ReadResult::Row(value)) => value,
@@ -341,7 +343,7 @@ impl Snapshot {
         }
     }
 
-    /// The next answer, to [`Read::Range`] or [`Read::Scopes`].
+    /// Takes the next answer, to [`Read::Range`] or [`Read::Scopes`].
     pub fn range(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         match self.answers.pop_front() {
             Some(ReadResult::Range(rows)) => rows,
@@ -349,7 +351,7 @@ impl Snapshot {
         }
     }
 
-    /// The next answer, to [`Read::Count`].
+    /// Takes the next answer, to [`Read::Count`].
     pub fn count(&mut self) -> u64 {
         match self.answers.pop_front() {
             Some(ReadResult::Count(count)) => count,
@@ -361,18 +363,19 @@ impl Snapshot {
 /// One part of a key.
 #[derive(Debug, Clone, Copy)]
 pub enum Part<'a> {
-    /// A text, or bytes: sorts as its bytes do.
+    /// A text. It sorts by its bytes.
     Text(&'a str),
-    /// A number: sorts as numbers do.
+    /// A number. It sorts in numeric order.
     Number(u64),
-    /// An instant: sorts as instants do, to the nanosecond.
+    /// An instant. It sorts in time order, to the nanosecond.
     Time(Timestamp),
 }
 
-/// A key of parts. Keys sort by their parts, one after the other, and no two lists of parts have one key.
+/// Returns the key of a list of parts. Keys sort by their parts, one after the other, and no two lists of parts have
+/// the same key.
 ///
-/// A text ends with a zero byte, and a zero byte in it becomes two bytes, 0 and 255. Numbers and instants are decimal digits of a
-/// fixed number, so that a person can read them.
+/// A text ends with a zero byte. A zero byte within a text becomes two bytes, 0 and 255. Numbers and instants are
+/// decimal digits of a fixed length, so that a person can read them.
 ///
 /// ```
 /// use event_replay_domain::ports::engine::rows::{Part, key};
@@ -393,7 +396,7 @@ pub fn key(parts: &[Part<'_>]) -> Vec<u8> {
                 key.push(0);
             }
             Part::Number(number) => put_digits(&mut key, *number),
-            // Counted from the first instant there is, so that it is never below zero.
+            // The count starts at the earliest instant, so it is never negative.
             Part::Time(time) => {
                 let since = time.as_nanosecond() - Timestamp::MIN.as_nanosecond();
                 key.extend_from_slice(format!("{since:021}").as_bytes());
@@ -403,7 +406,7 @@ pub fn key(parts: &[Part<'_>]) -> Vec<u8> {
     key
 }
 
-/// Writes a number as twenty digits, which every number has room in.
+/// Writes a number as 20 digits. Every `u64` fits.
 fn put_digits(key: &mut Vec<u8>, mut number: u64) {
     let mut digits = [b'0'; 20];
     for digit in digits.iter_mut().rev() {
@@ -413,17 +416,17 @@ fn put_digits(key: &mut Vec<u8>, mut number: u64) {
     key.extend_from_slice(&digits);
 }
 
-/// Takes the parts of a key apart again.
+/// Reads the parts of a key.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyReader<'a>(&'a [u8]);
 
 impl<'a> KeyReader<'a> {
-    /// Begins with the first part.
+    /// Starts at the first part.
     pub fn new(key: &'a [u8]) -> Self {
         Self(key)
     }
 
-    /// The next part, a text.
+    /// Returns the next part, a text.
     pub fn text(&mut self) -> Option<String> {
         let mut text = Vec::new();
         let mut at = 0;
@@ -442,12 +445,12 @@ impl<'a> KeyReader<'a> {
         String::from_utf8(text).ok()
     }
 
-    /// The next part, a number.
+    /// Returns the next part, a number.
     pub fn number(&mut self) -> Option<u64> {
         std::str::from_utf8(self.digits(20)?).ok()?.parse().ok()
     }
 
-    /// The next part, an instant.
+    /// Returns the next part, an instant.
     pub fn time(&mut self) -> Option<Timestamp> {
         let since: i128 = std::str::from_utf8(self.digits(21)?).ok()?.parse().ok()?;
         Timestamp::from_nanosecond(since + Timestamp::MIN.as_nanosecond()).ok()

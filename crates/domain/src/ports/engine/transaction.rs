@@ -1,4 +1,5 @@
-//! Guarded writes: changes that were decided on what was read, and are made if that is still so.
+//! Guarded writes: the store decides on changes from values that it read. The engine makes the changes only if these
+//! values still hold.
 
 use jiff::Timestamp;
 
@@ -8,25 +9,25 @@ use super::{
 };
 use crate::expectation::NewerEvents;
 
-/// Something that must hold for a step to be performed.
+/// A condition that must hold for a step to be performed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guard {
     /// A row of a map has this value.
     Is(RowId, Vec<u8>),
-    /// There is no such row.
+    /// The row does not exist.
     Absent(RowId),
-    /// There is such a row.
+    /// The row exists.
     Present(RowId),
-    /// The partition is of this generation: its server has lost nothing since.
+    /// The partition has this generation: its server has lost no data since.
     Generation(u64),
-    /// The log knows this of an id, and no more; none: it does not know the id.
+    /// The log has exactly this state of an id. None: the log does not know the id.
     Id(String, Option<IdState>),
-    /// The log has none of these events. An engine may also refuse because of events that are not among them.
+    /// The log has none of these events. An engine may also refuse because of other events.
     NoneNewer(NewerEvents),
 }
 
 impl Guard {
-    /// A row is as it was read: it has the value, or is absent.
+    /// Returns a guard for a row that was read: the row still has the value, or is still absent.
     pub fn still(row: RowId, value: Option<&[u8]>) -> Self {
         match value {
             Some(value) => Self::Is(row, value.to_vec()),
@@ -38,21 +39,21 @@ impl Guard {
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Puts a row in place of that of the same key. The value of a row of an index is empty.
+    /// Writes a row, in place of a row with the same key. The value of a row of an index is empty.
     Put(RowId, Vec<u8>),
-    /// Removes a row, if there is one.
+    /// Removes a row, if it exists.
     Delete(RowId),
-    /// Removes every row of a space. Rows that the same call puts after it stay.
+    /// Removes every row of a space. Rows that the same call writes after it stay.
     Clear(Space),
-    /// Adds to a row whose value is a decimal number; an absent row counts as 0.
+    /// Adds to a row with a decimal number as its value. An absent row counts as 0.
     Add(RowId, i64),
     /// Refuses an id from now on, as if its event had been erased.
     Tombstone(String),
-    /// Raises the replay counts of these events by one, each once; where no event is, nothing.
+    /// Raises the replay counts of these events by one, each once. Sequences without an event are ignored.
     CountReplay {
-        /// The events' sequences.
+        /// Sequences of the events.
         sequences: Vec<u64>,
-        /// When they were replayed.
+        /// Time of the replay.
         at: Timestamp,
     },
 }
@@ -60,52 +61,53 @@ pub enum Write {
 /// Changes that are made together if all guards hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Step {
-    /// What must hold, as it is when the step's turn comes.
+    /// Guards of the step. They are checked immediately before the step.
     pub guards: Vec<Guard>,
-    /// What is changed.
+    /// Changes of the step.
     pub writes: Vec<Write>,
 }
 
-/// What a transaction survives once it is answered.
+/// Failures that a transaction survives after its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Durability {
-    /// The end of the process. The engine need not wait for the disk: a loss of power may take the last of such transactions
-    /// back, all or none of each.
+    /// The end of the process. The engine need not wait for the disk. A power loss may revert the most recent of
+    /// these transactions, each of them whole or not at all.
     #[default]
     Relaxed,
-    /// What an append survives.
+    /// The same failures that an append survives.
     Durable,
-    /// The same, and as many copies as an append waits for.
+    /// The same failures, with the number of copies for which an append waits.
     Replicated,
 }
 
-/// Steps that are performed at one moment. The guards of the first decide on the whole; a later step whose guards do not hold
-/// is left out.
+/// Steps that are performed at one moment. The guards of the first step decide about the whole transaction. A later
+/// step is left out if one of its guards does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transaction {
-    /// The steps, in order.
+    /// Steps, in order.
     pub steps: Vec<Step>,
-    /// What it survives.
+    /// Failures that the transaction survives.
     pub durability: Durability,
-    /// Whether it is performed also where the store is full: for what replaces something short by something short. What only
-    /// removes needs no word.
+    /// Whether the transaction is also performed in a full store. It is meant for writes that replace a short value
+    /// by a short value. A transaction that only removes does not need this flag.
     pub even_when_full: bool,
-    /// Whether it removes bytes of events that were erased on request: the engine then scrubs what they occupied.
+    /// Whether the transaction removes bytes of events that were erased on request. The engine then scrubs the space
+    /// that they occupied.
     pub erases: bool,
 }
 
 impl Transaction {
-    /// A transaction of one empty step, not waited for.
+    /// Returns a transaction of one empty step with [`Durability::Relaxed`].
     pub fn new() -> Self {
         Self { steps: vec![Step::default()], ..Self::default() }
     }
 
-    /// A transaction of one empty step that survives what an append survives.
+    /// Returns a transaction of one empty step that survives the same failures as an append.
     pub fn durable() -> Self {
         Self { durability: Durability::Durable, ..Self::new() }
     }
 
-    /// Performs it also where the store is full.
+    /// Performs the transaction also in a full store.
     pub fn even_when_full(mut self) -> Self {
         self.even_when_full = true;
         self
@@ -131,12 +133,12 @@ impl Transaction {
         self
     }
 
-    /// Puts a row.
+    /// Writes a row.
     pub fn put(&mut self, row: RowId, value: impl Into<Vec<u8>>) -> &mut Self {
         self.write(Write::Put(row, value.into()))
     }
 
-    /// Puts a key into an index.
+    /// Adds a key to an index.
     pub fn list(&mut self, row: RowId) -> &mut Self {
         self.put(row, Vec::new())
     }
@@ -156,46 +158,46 @@ impl Transaction {
         self.write(Write::Add(row, amount))
     }
 
-    /// Begins a further step; its number.
+    /// Begins a further step. Returns its number.
     pub fn step(&mut self) -> usize {
         self.steps.push(Step::default());
         self.steps.len() - 1
     }
 
-    /// Whether it changes nothing.
+    /// Returns whether the transaction has no writes.
     pub fn is_empty(&self) -> bool {
         self.steps.iter().all(|step| step.writes.is_empty())
     }
 
-    /// Whether it demands nothing either.
+    /// Returns whether the transaction has neither writes nor guards.
     pub fn is_nothing(&self) -> bool {
         self.steps.iter().all(|step| step.writes.is_empty() && step.guards.is_empty())
     }
 
-    /// Whether it only takes away.
+    /// Returns whether the transaction only removes rows.
     pub fn only_removes(&self) -> bool {
         let removes = |write: &Write| matches!(write, Write::Delete(_) | Write::Clear(_));
         self.steps.iter().all(|step| step.writes.iter().all(removes))
     }
 }
 
-/// What became of a transaction.
+/// Outcome of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is performed.
+    /// The transaction was performed.
     Done {
-        /// The steps that were left out, by number, because a guard of theirs did not hold.
+        /// Numbers of the steps that were left out, because one of their guards did not hold.
         left_out: Vec<usize>,
     },
-    /// A guard of the first step did not hold; nothing was changed.
+    /// A guard of the first step did not hold. Nothing was changed.
     Refused {
-        /// Which guard, from 0.
+        /// Number of the guard, from 0.
         guard: usize,
     },
 }
 
 impl Outcome {
-    /// Whether it is performed.
+    /// Returns whether the transaction was performed.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done { .. })
     }
