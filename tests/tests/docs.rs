@@ -354,6 +354,39 @@ fn pages_are_written_in_short_sentences_without_banned_words() {
     assert!(faults.is_empty(), "{} faults\n\n{}", faults.len(), faults.join("\n"));
 }
 
+/// Returns the sources of all crates, by path.
+fn sources() -> BTreeMap<PathBuf, String> {
+    let mut folders =
+        ["crates", "tests", "benches", "integrations"].map(|folder| root().join(folder)).to_vec();
+    let mut files = BTreeMap::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.insert(path.clone(), fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn comments_are_written_in_short_sentences_without_banned_words() {
+    let sources = sources();
+    assert!(sources.len() > 500, "{} sources", sources.len());
+    let mut faults = Vec::new();
+    for (path, source) in &sources {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        let found = words::check_page(&words::comments(source));
+        faults.extend(found.iter().map(|finding| format!("{name}, {finding}")));
+    }
+    assert!(faults.is_empty(), "{} faults\n\n{}", faults.len(), faults.join("\n"));
+    let planted = words::comments("/// Somebody reads this.\nfn read() {}\n");
+    assert_eq!(words::check_page(&planted).len(), 1);
+}
+
 #[test]
 fn a_banned_word_planted_in_any_page_is_found() {
     for (path, page) in pages() {

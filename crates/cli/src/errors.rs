@@ -92,7 +92,7 @@ impl CliError {
 }
 
 impl std::fmt::Display for CliError {
-    /// Writes the failure and the action to take in one line.
+    /// Writes the failure and the hint in one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Said { what, hint: Some(hint), .. } => write!(f, "{what}; {hint}"),

@@ -194,7 +194,7 @@ pub struct GroupStatus {
     pub record: GroupRecord,
     /// Segments of the group, in order.
     pub segments: Vec<SegmentStatus>,
-    /// Consumers of the group that are alive, by name.
+    /// Consumers of the group whose time is not over, by name.
     pub consumers: Vec<ConsumerStatus>,
     /// Partitions of the store that did not answer. Their segments are not listed, and their consumers may be alive.
     #[serde(skip_serializing_if = "Vec::is_empty")]

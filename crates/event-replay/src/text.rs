@@ -1,5 +1,4 @@
-//! Text for people: safe output of stored text, counts in sentences, and the parsing and printing of numbers, times and
-//! names.
+//! Text for people: safe output of stored text, and counts in sentences. Numbers, times and names are parsed and printed here.
 
 pub mod escape;
 pub mod name;

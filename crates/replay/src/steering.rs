@@ -188,7 +188,7 @@ pub(crate) struct Steering {
     pub(crate) pace: Pace,
 }
 
-/// The pace of a replay: the one that an operator set, or that of the plan.
+/// Returns the pace of a replay: the pace that an operator set, or the pace of the plan.
 pub(crate) fn pace_of(record: &ReplayRecord, planned: Pace) -> Result<Pace, ReplayError> {
     let Some(steering) = &record.steering else { return Ok(planned) };
     let steering: Steering =

@@ -74,7 +74,7 @@ pub struct Server {
 
 impl Server {
     /// Opens the store that the settings name, and listens. A read-only server does no more than this. Otherwise the
-    /// server creates a missing store, and does the background work of a consumer: it appends scheduled events at their
+    /// server creates a missing store. It also does the background work of a consumer: it appends scheduled events at their
     /// time, runs replays that wait for a runner, and applies retention.
     ///
     /// # Errors

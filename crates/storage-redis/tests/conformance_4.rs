@@ -1,4 +1,4 @@
-//! The laws of the ports, tested on the Redis store with a real server and a namespace of four partitions.
+//! The laws of the ports on the Redis store. The namespace on a real server has four partitions.
 
 mod harness;
 

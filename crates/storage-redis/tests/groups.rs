@@ -69,7 +69,7 @@ async fn a_lease_ends_with_the_server_that_gave_it() {
         server.kill().await.unwrap();
         server.restart().await.unwrap();
         let after = leases(&store, if round == 0 { "c" } else { "d" }).await;
-        // Both consumers of the second round are alive, so each has one segment.
+        // The leases of both consumers of the second round are valid, so each has one segment.
         assert_eq!(after.taken.len(), 2 - round, "{after:?}");
         for old in &before {
             assert_eq!(commit(&store, old, 5).await, CommitOutcome::Fenced);

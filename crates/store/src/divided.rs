@@ -1,5 +1,5 @@
-//! A list whose items belong to several partitions. Each partition answers its own items, and the answers come back in
-//! the order of the list.
+//! A list whose items belong to several partitions. Each partition answers its own items, and the answers are in the
+//! order of the list.
 
 use futures_util::future::join_all;
 

@@ -34,7 +34,7 @@ use crate::{
 /// The longest time that read lines wait for further lines before they are stored.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// What is let in.
+/// The rules of admission.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdmissionArgs {
     /// How to treat an event whose type has no schema: `refuse` or `accept` [default: refuse].

@@ -221,7 +221,7 @@ pub async fn a_token_holds_its_leases_alone(h: &impl Harness) {
     }
 }
 
-/// A consumer is alive until the lease time after its last call. Consumers are listed by name, with names of any text.
+/// A consumer is listed until the lease time after its last call. Consumers are listed by name, with names of any text.
 pub async fn consumers_are_alive_until_their_time_is_over(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 4), 0).await;

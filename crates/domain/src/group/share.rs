@@ -2,7 +2,7 @@
 
 /// Returns the number of a partition's segments that a consumer should hold. Over all partitions, the shares of any
 /// two consumers differ by at most one segment. The share depends on the rank of the consumer's name among the names
-/// of all consumers that are alive. It is zero if the name is not among them.
+/// of all consumers whose time is not over. It is zero if the name is not among them.
 ///
 /// If the segments do not divide evenly, some consumers get one more. The first of these consumers moves on from
 /// partition to partition.

@@ -17,7 +17,7 @@ use crate::{
     stored::StoredEvent,
 };
 
-/// A consumer's request for its share of a group's segments. It also reports that the consumer is alive.
+/// A consumer's request for its share of a group's segments. It also reports that the consumer is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRequest {
     /// Name of the group.
@@ -225,7 +225,7 @@ pub struct MadeGroup {
 ///   over all partitions differ by at most one segment.
 /// - `lease` MUST return the state of each segment that it takes, as of the last commit.
 /// - `leave` MUST remove the consumer and free its segments. It changes nothing else of the segments.
-/// - A consumer is alive until the duration of its last `lease` call is over.
+/// - A consumer counts as running until the duration of its last `lease` call is over.
 ///
 /// Laws of commits:
 /// - Each segment's commit MUST be stored whole or not at all, through any crash: cursor, claim, ledger, dead letters

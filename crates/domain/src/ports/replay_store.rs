@@ -40,7 +40,7 @@ impl ReplayState {
     }
 }
 
-/// The record of a replay. The replay engine defines the texts of plan and progress. A store does not parse them.
+/// The record of a replay. The replay engine defines the texts of plan, progress and steering. A store does not parse them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayRecord {
     /// Id of the replay.
@@ -144,6 +144,9 @@ impl ReplayStoreError {
 /// - Under its lease, state, progress, hold and results MUST change in one step.
 /// - `request` MUST set a replay that is not final to `Paused` or `Cancelling`, or from `Paused` back to `Planned`.
 ///   Of a final replay, it MUST change nothing. A cancelled replay without a runner is `Cancelled` at once.
+/// - `steer` MUST replace the steering of a replay that is not final, and MUST change nothing else of it except the time of the
+///   last change. Of a final replay, it MUST change nothing.
+/// - `update_replay` and `request` MUST keep the steering.
 /// - `results` MUST return the results that groups' commits stored for the replay, by batch.
 /// - Every trim MUST keep the events that a replay holds, like the events after a checkpoint with a hold, until the
 ///   replay is final.

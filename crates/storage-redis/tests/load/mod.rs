@@ -37,7 +37,7 @@ pub(crate) use books::{Books, Log};
 const WRITERS: usize = 4;
 /// The number of answers for each walk through the log. Without this limit, the log would soon be too long for a walk.
 const AHEAD: usize = 20;
-/// Longer than any change of roles takes in these tests. A test that reaches this limit has failed.
+/// Longer than any change of roles in these tests. A test that reaches this limit has failed.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Returns the number of rounds of a test: `EVENT_REPLAY_ROUNDS` if it is set, else `few`. Never more than `most`.

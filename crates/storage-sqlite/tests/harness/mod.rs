@@ -1,4 +1,4 @@
-//! The harness of this adapter for the suite: fresh files, further handles on them, and damage by plain SQL.
+//! The harness of this adapter for the suite. It makes fresh files and more handles on them, and damages them by plain SQL.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
 
 use std::{

@@ -160,7 +160,7 @@ pub(crate) fn blocked_keys(rows: Rows) -> Result<Vec<BlockedKey>, StorageFailure
     Ok(blocked)
 }
 
-/// Returns the names of the consumers that are alive, each with its expiry, sorted by name.
+/// Returns the names of the consumers whose time is not over, each with its expiry, sorted by name.
 fn alive(rows: Rows, now: Timestamp) -> Result<Vec<(String, Timestamp)>, StorageFailure> {
     let rows: BTreeMap<String, ConsumerRow> = read_rows(rows, text_in, ConsumerRow::read)?;
     let alive = rows.into_iter().filter(|(_, row)| now < row.until);

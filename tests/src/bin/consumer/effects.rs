@@ -1,6 +1,6 @@
 //! The effects file: the actions of the handlers of all processes, in the order in which they happened.
 //!
-//! A line is `NUMBER WHAT EVENT ATTEMPT ORIGIN LATE`. WHAT is `handled` or `failed`. LATE is 1 if the lease of the
+//! A line is `NUMBER WHAT EVENT ATTEMPT ORIGIN LATE`. The second word is `handled` or `failed`. LATE is 1 if the lease of the
 //! process expired during the attempt. Two kinds of lines contain no event. `NUMBER lapsed` means that a lease expired
 //! before its renewal. `NUMBER lost` means that another process took over a segment.
 

@@ -52,7 +52,7 @@ pub(crate) struct ListArgs {
     select: SelectArgs,
 }
 
-/// What dead letters are counted by.
+/// The property by which dead letters are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
     /// Group, type, and error text without ids and numbers.

@@ -29,7 +29,7 @@ pub(super) struct SelectArgs {
     pub(super) filter: FilterArgs,
 }
 
-/// What has become of dead letters.
+/// The state of dead letters, as `--state` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum StateArg {
     /// Not handled, and not closed.

@@ -37,7 +37,7 @@ pub(crate) struct AddArgs {
     schema: SchemaArgs,
 }
 
-/// What a schema file says, and of what.
+/// A schema file and the event type that it describes.
 #[derive(Debug, Args)]
 pub(super) struct SchemaArgs {
     /// The event type.
