@@ -159,6 +159,7 @@ async fn a_new_group_says_that_it_passes_the_events_before_it_unless_it_was_told
 }
 
 /// A clock that panics once it is armed.
+#[derive(Debug)]
 struct Panicking {
     clock: TokioClock,
     armed: Arc<AtomicBool>,

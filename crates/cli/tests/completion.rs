@@ -70,16 +70,20 @@ fn bash_completes_commands_and_names_of_the_store() {
 #[test]
 fn zsh_completes_commands_and_names_of_the_store() {
     if !std::path::Path::new("/usr/bin/zsh").exists() {
-        return println!("zsh is not installed: not tested");
+        return println!("NOT RUN: completion in zsh, zsh is not installed");
     }
-    let setup = "autoload -Uz compinit; compinit -u; source <(event-replay completions zsh)";
-    complete(&prepared(), "/usr/bin/zsh", &["-f", "-i"], setup);
+    let sourced = "autoload -Uz compinit; compinit -u; source <(event-replay completions zsh)";
+    let in_folder = "mkdir functions; event-replay completions zsh > functions/_event-replay; \
+                     fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -u";
+    for setup in [sourced, in_folder] {
+        complete(&prepared(), "/usr/bin/zsh", &["-f", "-i"], setup);
+    }
 }
 
 #[test]
 fn fish_completes_commands_and_names_of_the_store() {
     if !std::path::Path::new("/usr/bin/fish").exists() {
-        return println!("fish is not installed: not tested");
+        return println!("NOT RUN: completion in fish, fish is not installed");
     }
     complete(&prepared(), "/usr/bin/fish", &["--private", "-i"], "event-replay completions fish | source");
 }

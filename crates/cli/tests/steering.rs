@@ -104,7 +104,8 @@ fn a_replay_pauses_at_its_failure_limit() {
 fn a_replay_to_a_command_ends_at_its_failure_limit() {
     let bench = Bench::new();
     with_events(&bench, 40);
-    let limited = ["replay", "--all", "--target", "exec1:false", "--max-retries", "0", "--delay", "0"];
+    let refuses = r#"exec:sed -u 's/.*"id":"\(e[0-9]*\)".*/{"id":"\1","ok":false,"retry":false}/'"#;
+    let limited = ["replay", "--all", "--target", refuses, "--delay", "0"];
     let report = bench
         .run(
             &[&limited[..], &["--batch-size", "5", "--stop-after-failures", "50%", "--output", "json"]]
@@ -132,7 +133,7 @@ fn the_pace_of_a_replay_is_changed_while_it_runs() {
         bench.run(&["replays", "watch", &id]).ok();
         let replay = bench.json(&["replays", "show", &id]);
         assert_eq!((&replay["successful"], &replay["pace"]), (&json!(30), &json!({"rate": 200.0})));
-        bench.run(&["replays", "pace", &id, "--delay", "0"]).exits(1).says("is over");
+        bench.run(&["replays", "pace", &id, "--delay", "0"]).exits(1).says("has ended");
         let audit = bench.json(&["audit", "list", "--action", "replays pace"]);
         assert!(audit.to_string().contains("200 events a second"), "{audit}");
         consumer.stop().ok();

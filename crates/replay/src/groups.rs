@@ -124,11 +124,8 @@ impl ReplayManager {
         let groups = self.groups()?;
         let existing = repeated(|| groups.groups()).await?;
         let to = Destination::Groups(chosen(existing, &options.groups)?);
-        let plan = WrittenPlan {
-            ramp: options.ramp.clone(),
-            failure_limit: options.failure_limit,
-            ..WrittenPlan::new(plan, to, options.batch_size, options.pace)?
-        };
+        let mut plan = WrittenPlan::new(plan, to, options.batch_size, options.pace)?;
+        (plan.ramp, plan.failure_limit) = (options.ramp.clone(), options.failure_limit);
         let record = self.new_record(&plan, ReplayState::Planned)?;
         self.replays().create_replay(&record).await?;
         Ok(record)

@@ -34,6 +34,22 @@ pub(crate) fn run(args: &CompletionsArgs, cx: &mut Context<'_>) -> Result<Exit, 
         .ok_or_else(|| CliError::failed(format!("there are no completions for {name}")))?
         .write_registration(VARIABLE, "event-replay", "event-replay", "event-replay", &mut text);
     written.map_err(|error| CliError::failed(format!("the completions cannot be written: {error}")))?;
-    cx.printer.raw(&text)?;
+    let text = match args.shell {
+        Shell::Zsh => answering_at_once(&String::from_utf8_lossy(&text)),
+        _ => String::from_utf8_lossy(&text).into_owned(),
+    };
+    cx.printer.raw(text.as_bytes())?;
     Ok(Exit::Ok)
+}
+
+/// Lets a script in a folder of `fpath` complete the word for which zsh loads it. Without this, zsh completes from the second
+/// request on. A script that is sourced only registers its function.
+fn answering_at_once(script: &str) -> String {
+    let Some((function, registration)) = script.trim_end().rsplit_once("\ncompdef ") else {
+        return script.to_owned();
+    };
+    let name = registration.split(' ').next().unwrap_or_default();
+    format!(
+        "{function}\ncompdef {registration}\n\nif [[ $funcstack[1] == _event-replay ]]; then\n    {name} \"$@\"\nfi\n"
+    )
 }

@@ -40,6 +40,12 @@ pub(crate) struct Source {
     before_last_cut: usize,
     /// The end of the last batch that was cut.
     last_cut: Cursor,
+    /// The end of the last batch that was taken.
+    last_taken: Cursor,
+    /// The number of next batches that another runner cut, and may have sent.
+    inherited: usize,
+    /// Whether the batches that were not taken have an old size.
+    has_old_cuts: bool,
 }
 
 impl Source {
@@ -62,6 +68,9 @@ impl Source {
             corrupt: VecDeque::new(),
             ended: false,
             next,
+            last_taken: after.clone(),
+            inherited: cuts.len(),
+            has_old_cuts: false,
             last_cut: cuts.last().cloned().unwrap_or(after),
             written: cuts.len(),
             before_last_cut: 0,
@@ -117,9 +126,26 @@ impl Source {
         self.written > 0
     }
 
-    /// Sets the number of events of a batch, for batches that are not cut yet.
+    /// Sets the number of events of a batch, for batches that are not taken yet.
     pub(crate) fn set_batch_size(&mut self, batch_size: usize) {
+        self.has_old_cuts = true;
         self.batch_size = batch_size;
+    }
+
+    /// Removes the cuts of an old batch size, so that [`Source::cut`] cuts their events again. Returns the number of these events.
+    /// The cuts of another runner stay: it may have sent these batches.
+    pub(crate) fn drop_old_cuts(&mut self) -> u64 {
+        // The events before the last cut are counted once all of them were read.
+        let is_read = self.ended || self.queue.len() > self.before_last_cut;
+        if !self.has_old_cuts || !is_read {
+            return 0;
+        }
+        self.has_old_cuts = false;
+        self.cuts.truncate(self.inherited);
+        self.written = self.written.min(self.cuts.len());
+        self.last_cut = self.cuts.back().unwrap_or(&self.last_taken).clone();
+        let before = self.queue.partition_point(|event| self.last_cut.covers(event.position));
+        (std::mem::replace(&mut self.before_last_cut, before) - before) as u64
     }
 
     /// Cuts the events that were read into at most `most` batches, with at most `allowed` events. A batch is smaller than others at
@@ -175,6 +201,8 @@ impl Source {
         self.next += 1;
         self.written -= 1;
         self.before_last_cut -= size;
+        self.last_taken.clone_from(&through);
+        self.inherited = self.inherited.saturating_sub(1);
         Some(Batch::new(number, through, events, corrupt as u64))
     }
 

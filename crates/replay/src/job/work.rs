@@ -355,6 +355,8 @@ impl<'a> Work<'a> {
         if self.outstanding.len() >= window || is_early || self.source.next_number() < self.progress.queued {
             return Ok(false);
         }
+        let cut_again = self.source.drop_old_cuts();
+        self.progress.stops.cut = self.progress.stops.cut.saturating_sub(cut_again);
         if !self.source.is_written() {
             let cut = self.source.cut(CUT_AHEAD, self.stops.allowed(&self.progress.stops));
             if cut == 0 {

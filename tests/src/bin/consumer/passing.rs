@@ -73,6 +73,7 @@ passes_on! { ReplayStore, ReplayStoreError:
     fn update_replay(lease: &ReplayLease, update: &ReplayUpdate) -> ReplayState;
     fn request(id: &str, wish: ReplayCommand) -> Option<ReplayState>;
     fn results(id: &str, limit: usize) -> Vec<LaneResult>;
+    fn steer(id: &str, steering: &str) -> Option<ReplayState>;
     fn delete_replay(id: &str) -> bool;
 }
 

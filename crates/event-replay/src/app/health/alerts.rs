@@ -119,7 +119,7 @@ fn dead_letters(window: &Window, open: u64, kept: bool) -> Check {
         }
         _ => {
             let message = format!(
-                "{grown} more in {WINDOW_MINUTES} minutes, {open} open; `event-replay dead-letters list --by \
+                "{grown} new in {WINDOW_MINUTES} minutes, {open} open; `event-replay dead-letters list --by \
                  fingerprint` shows what fails"
             );
             Check::new(name, Status::Fail, message)
@@ -137,13 +137,13 @@ fn open_dead_letters(open: u64, most: Option<(&str, u64)>, oldest: Option<(Times
             let is_old = age > MAX_DEAD_LETTER_AGE;
             let status = if open >= MAX_OPEN_DEAD_LETTERS || is_old { Status::Fail } else { Status::Warn };
             let of_group = most.map_or_else(String::new, |(group, of_group)| match of_group == open {
-                true => format!(", of group {}", escape::short(group, 60)),
+                true => format!(", all of group {}", escape::short(group, 60)),
                 false => format!(", most of group {} ({of_group})", escape::short(group, 60)),
             });
             let message = format!(
-                "{} of events that were not handled{of_group}, the oldest since {}; `event-replay dead-letters list --by \
+                "{}{of_group}, the oldest since {}; `event-replay dead-letters list --by \
                  fingerprint` shows what failed, `event-replay dead-letters redrive` sends them again",
-                plural::of(open, "dead letter is open", "dead letters are open"),
+                plural::of(open, "open dead letter", "open dead letters"),
                 time::to_milliseconds(oldest),
             );
             Check::new(name, status, message)
@@ -156,7 +156,7 @@ fn open_dead_letters(open: u64, most: Option<(&str, u64)>, oldest: Option<(Times
 fn dropped(window: &Window, ever: u64) -> Check {
     let name = "dropped-deliveries";
     let check = match (window.dropped, ever) {
-        (0, 0) => Check::new(name, Status::Pass, "no delivery was ever dropped"),
+        (0, 0) => Check::new(name, Status::Pass, "no delivery was dropped"),
         (0, ever) => {
             let message = format!(
                 "none was dropped in {WINDOW_MINUTES} minutes, {ever} ever; only a replay brings their events to the group"
@@ -194,8 +194,8 @@ fn failing_attempts(window: &Window) -> Check {
     let check = match percent {
         percent if percent > MAX_FAILING_PERCENT as f64 => {
             // A dead letter is not retried, so the list of failing keys does not show it.
-            let advice = "`event-replay groups show NAME` lists the keys that fail and what their handler said, \
-                 `event-replay dead-letters list --by fingerprint` what was given up on";
+            let advice = "`event-replay groups show NAME` lists the failing keys and their errors, \
+                 `event-replay dead-letters list --by fingerprint` the dead letters";
             Check::new(name, Status::Fail, format!("{said}; {advice}"))
         }
         percent if percent > MIN_FAILING_PERCENT as f64 => Check::new(name, Status::Warn, said),
@@ -214,7 +214,8 @@ fn processing(window: &Window, timeout: &str) -> Check {
         return too_few(name, attempts, "attempts").threshold(threshold);
     };
     let seconds = average / 1000.0;
-    let said = format!("an attempt{of} takes {seconds:.1} s on average");
+    let took = if seconds < 1.0 { format!("{average:.1} ms") } else { format!("{seconds:.1} s") };
+    let said = format!("an attempt{of} takes {took} on average");
     let check = match average > MAX_AVERAGE_MS as f64 {
         false => Check::new(name, Status::Pass, said),
         true => {

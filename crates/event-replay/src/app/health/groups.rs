@@ -96,8 +96,7 @@ fn pending(name: &str, group: &GroupPosition) -> Check {
             match age > MAX_PENDING_AGE.as_secs() {
                 false => Check::new("group-pending", Status::Pass, said),
                 true => {
-                    let advice =
-                        "`event-replay groups show` lists the keys that fail and what their handler said";
+                    let advice = "`event-replay groups show` lists the failing keys and their errors";
                     Check::new("group-pending", Status::Warn, format!("{said}; {advice}"))
                 }
             }
@@ -132,7 +131,7 @@ fn blocked(name: &str, group: &GroupPosition) -> Check {
         None => {
             let blocked = count(group.status.blocked_keys(), "blocked key");
             let parked = group.parked();
-            let message = format!("group {name}: {blocked}, {parked} of them parked behind a dead letter");
+            let message = format!("group {name}: {blocked}, {parked} parked behind a dead letter");
             let near = most * 100 >= bound * RETENTION_WARNING;
             Check::new("group-blocked-keys", if near { Status::Warn } else { Status::Pass }, message)
         }
