@@ -133,7 +133,7 @@ pub(crate) async fn counting(
 }
 
 /// Returns a value of `/proc/self/status`, in bytes.
-fn memory(figure: &str) -> Result<u64> {
+pub(crate) fn memory(figure: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with(figure)).context("no such figure")?;
     let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;

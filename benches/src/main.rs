@@ -1,10 +1,11 @@
 //! Benchmarks. Each row measures Event Replay and a yardstick in turn, in the same run, and prints their ratio.
 //!
-//! `cargo run --profile dist -p event-replay-benches` runs all rows. `-- sqlite`, `-- redis`, `-- delivery` or `--
-//! validation` runs some rows. Absolute figures depend on the machine and its load, so compare the ratios.
+//! `cargo run --profile dist -p event-replay-benches` runs all rows. `-- sqlite`, `-- redis`, `-- delivery`, `--
+//! validation` or `-- http` runs some rows. Absolute figures depend on the machine and its load, so compare the ratios.
 #![allow(clippy::print_stdout, reason = "a benchmark's output is its table")]
 
 mod delivery;
+mod http;
 mod measure;
 mod plain_sql;
 mod reading;
@@ -39,6 +40,7 @@ fn main() -> Result<()> {
     redis::run(&mut bench, &runtime, args.events)?;
     validation::run(&mut bench)?;
     delivery::run(&mut bench, &runtime, args.events, args.replayed)?;
+    http::run(&mut bench, &runtime)?;
     println!("{}", bench.table());
     Ok(())
 }

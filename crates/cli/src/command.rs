@@ -7,9 +7,10 @@ use crate::commands::serve;
 use crate::{
     commands::{
         audit, backup, checkpoint, checkpoints, completions, config_show, consume, contexts, dead_letters,
-        demo, diagnose, erase, explain, export, groups, health, help, import, init, list, man, migrate,
-        plans, publish, recover, replay, replay_correlation, replay_user, replays, restore, scheduled,
-        schemas, show, stats, tail, tokens, trace, trim, validate, validate_schemas, verify, version,
+        demo, diagnose, erase, explain, export, groups, health, help, histogram, import, init, list, man,
+        migrate, plans, publish, recover, replay, replay_correlation, replay_user, replays, restore,
+        scheduled, schemas, show, stats, tail, tokens, trace, trim, validate, validate_schemas, verify,
+        version,
     },
     context::Context,
     errors::CliError,
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Trace(trace::TraceArgs),
     /// Count what is stored
     Stats(stats::StatsArgs),
+    /// Count events over time
+    Histogram(histogram::HistogramArgs),
     /// Write events out, the oldest first
     Export(export::ExportArgs),
     /// Manage scheduled events
@@ -146,6 +149,7 @@ pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, 
         Command::Tail(args) => tail::run(args, cx).await,
         Command::Trace(args) => trace::run(args, cx).await,
         Command::Stats(args) => stats::run(args, cx).await,
+        Command::Histogram(args) => histogram::run(args, cx).await,
         Command::Export(args) => export::run(args, cx).await,
         Command::Scheduled(command) => scheduled::run(command, cx).await,
         Command::Consume(args) => consume::run(args, cx).await,

@@ -17,6 +17,7 @@ pub(crate) mod export;
 pub(crate) mod groups;
 pub(crate) mod health;
 pub(crate) mod help;
+pub(crate) mod histogram;
 pub(crate) mod import;
 pub(crate) mod init;
 mod intake;

@@ -9,7 +9,7 @@ use crate::cli::Cli;
 /// Commands by purpose. A test checks that every command is in one group.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Put events in", &["init", "publish", "import", "validate", "scheduled"]),
-    ("Find events", &["list", "show", "tail", "trace", "stats", "export"]),
+    ("Find events", &["list", "show", "tail", "trace", "stats", "histogram", "export"]),
     ("Replay", &["replay", "replay-correlation", "replay-user", "replays", "plans"]),
     ("Recover", &["checkpoint", "checkpoints", "recover"]),
     ("Consumers", &["consume", "groups", "dead-letters"]),

@@ -106,7 +106,7 @@ fn what_was_not_taken_is_named_and_the_exit_code_says_so() {
 #[test]
 fn a_source_that_makes_no_sense_or_is_not_there_changes_nothing() {
     let bench = Bench::new();
-    bench.run(&["migrate"]).exits(2).says("where from?");
+    bench.run(&["migrate"]).exits(2).says("the source is missing");
     bench.run(&["migrate", "redis://127.0.0.1:1"]).exits(1).says("cannot be reached");
     bench.run(&["migrate", "http://127.0.0.1:1"]).exits(2).says("an address is redis://");
     bench.run(&["migrate", "redis://x", "--from", "sqlite:y"]).exits(2);

@@ -20,6 +20,7 @@ pub mod explanations;
 pub mod filter;
 pub mod groups;
 pub mod health;
+pub mod histogram;
 pub mod idle;
 pub mod intake;
 pub mod letter_edits;

@@ -105,7 +105,7 @@ fn origin(args: &MigrateArgs, settings: &Settings) -> Result<Origin, CliError> {
         (None, None, Some(url), None) => Ok(old_redis(args, &url)),
         (None, None, None, Some(address)) => store(settings, &address, FROM),
         (None, None, None, None) => {
-            Err(CliError::usage("where from? neither an OLD_REDIS_URL nor --from STORE is given")
+            Err(CliError::usage("the source is missing: give OLD_REDIS_URL or --from STORE")
                 .hint(format!("{OLD_REDIS} and {FROM} name them, too")))
         }
     }

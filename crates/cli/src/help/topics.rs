@@ -22,8 +22,8 @@ pub(crate) fn find(name: &str) -> Option<&'static Topic> {
 }
 
 const FILTERS: &str = "\
-Filters say which events a command works with. list, tail, stats, export, replay, recover and
-the dead-letters commands take them.
+Filters say which events a command works with. list, tail, stats, histogram, export, replay,
+recover and the dead-letters commands take them.
 
 Different flags must all match. The values of a repeated flag are alternatives.
 

@@ -110,6 +110,12 @@ pub enum InvalidRequest {
         /// All groups.
         known: Vec<String>,
     },
+    /// The interval of a histogram is no whole number of seconds.
+    #[error("an interval of a histogram is a whole number of seconds, at least 1, such as 1m, 1h or 1d")]
+    BadInterval,
+    /// A histogram would have too many intervals.
+    #[error("more than {0} intervals have events; choose a longer interval, or bound the time")]
+    TooManyIntervals(usize),
     /// The JSON Patch cannot be applied.
     #[error("the patch cannot be applied: {0}")]
     BadPatch(String),

@@ -275,7 +275,7 @@ impl<'a> Work<'a> {
         self.context.watcher.stopped(&reason);
         self.context.watcher.rests(true);
         self.progress.stops.paused_by = Some(reason);
-        // With this a resumption is seen, also where it comes before this is read again.
+        // A resumption is then seen even if it comes before the next read of the record.
         self.progress.resting = Some(self.with_groups());
         let hold = Some(self.progress.cursor.clone());
         self.state = self.update(ReplayState::Paused, hold).await?;
