@@ -76,6 +76,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "benches",
         &[
             "domain",
+            "event-replay",
             "generator",
             "servers",
             "validation",
@@ -85,6 +86,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "store",
             "bus",
             "replay",
+            "server",
         ],
     ),
 ];

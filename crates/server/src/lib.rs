@@ -32,6 +32,7 @@ mod router;
 pub mod routes;
 mod serve;
 mod streaming;
+mod tags;
 mod tls;
 
 pub use openapi::openapi;

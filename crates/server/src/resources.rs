@@ -17,6 +17,7 @@ pub(crate) mod progress;
 pub(crate) mod publish;
 pub(crate) mod redrives;
 pub(crate) mod replays;
+pub(crate) mod revisions;
 pub(crate) mod scheduled;
 pub(crate) mod schemas;
 pub(crate) mod stats;

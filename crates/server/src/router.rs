@@ -18,8 +18,8 @@ use crate::{
     guard::{self, REQUEST_ID},
     problem::{Code, Problem},
     query::Query,
-    repeats,
     routes::{ROUTES, Route},
+    tags,
 };
 
 /// Time limit of a request that is not a stream.
@@ -107,7 +107,7 @@ async fn answer(
         }
         let query = Query::parse(parts.uri.query(), route.query)?;
         let call = Call { app: Arc::clone(&app), principal, path, query, parts, body };
-        within(route, repeats::call(route, call, &id)).await
+        within(route, tags::call(route, call, &id)).await
     };
     let mut response = match outcome.await {
         Ok(response) => response,

@@ -9,8 +9,8 @@ use crate::{
     resources::{
         audit, checkpoints, consuming, dead_letters, erasures, events,
         filter::{LIMIT, filter_parameters},
-        groups, health, kept_plans, metrics, plans, publish, redrives, replays, scheduled, schemas, stats,
-        stream, tokens, traces, trims,
+        groups, health, kept_plans, metrics, plans, publish, redrives, replays, revisions, scheduled,
+        schemas, stats, stream, tokens, traces, trims,
     },
 };
 
@@ -66,6 +66,8 @@ pub struct Route {
     pub streams: bool,
     /// Whether the responses are never kept for a repeat of the request.
     pub forgets: bool,
+    /// The members of the document that make the entity tag of the resource. None: there is no tag. Empty: the whole document.
+    pub tagged: Option<&'static [&'static str]>,
     pub(crate) run: Handler,
 }
 
@@ -87,7 +89,18 @@ impl Route {
         about: &'static str,
         run: Handler,
     ) -> Self {
-        Self { verb, path, about, needs, query: &[], body: None, streams: false, forgets: false, run }
+        Self {
+            verb,
+            path,
+            about,
+            needs,
+            query: &[],
+            body: None,
+            streams: false,
+            forgets: false,
+            tagged: None,
+            run,
+        }
     }
 
     const fn get(needs: Option<Role>, path: &'static str, about: &'static str, run: Handler) -> Self {
@@ -117,6 +130,19 @@ impl Route {
     /// Marks a route whose responses are not kept: a repeat is safe without a kept response, or the response is secret.
     const fn forgets(self) -> Self {
         Self { forgets: true, ..self }
+    }
+
+    /// Gives the document an entity tag of these members, or of all members.
+    const fn tagged(self, members: &'static [&'static str]) -> Self {
+        Self { tagged: Some(members), ..self }
+    }
+
+    /// Returns the route that shows the resource that this route changes, if that resource has an entity tag.
+    pub fn resource(&self) -> Option<&'static Route> {
+        ROUTES.iter().filter(|route| route.tagged.is_some()).find(|route| {
+            let rest = self.path.strip_prefix(route.path);
+            self.changes() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     }
 
     const fn streams(self) -> Self {
@@ -178,6 +204,8 @@ pub static ROUTES: &[Route] = &[
     Route::get(CONTENT, "/v1/events", "Finds events.", run!(events::list))
         .query(filter_parameters![LIMIT, AFTER, ORDER])
         .streams(),
+    Route::get(READ, "/v1/events/histogram", "Counts events over time.", run!(stats::histogram))
+        .query(filter_parameters![stats::INTERVAL, stats::BY]),
     Route::get(CONTENT, "/v1/events/stream", "Follows events as they come.", run!(stream::follow))
         .query(filter_parameters![AFTER])
         .streams(),
@@ -194,7 +222,8 @@ pub static ROUTES: &[Route] = &[
     Route::get(READ, "/v1/groups", "Lists consumer groups.", run!(groups::list)),
     Route::post(OPERATE, "/v1/groups", "Makes a consumer group.", run!(groups::create))
         .object(groups::CREATE),
-    Route::get(READ, "/v1/groups/{group}", "Shows a consumer group.", run!(groups::show)),
+    Route::get(READ, "/v1/groups/{group}", "Shows a consumer group.", run!(groups::show))
+        .tagged(groups::SETTINGS),
     Route::delete(ADMIN, "/v1/groups/{group}", "Deletes a consumer group.", run!(groups::delete)),
     Route::post(OPERATE, "/v1/groups/{group}/resets", "Moves a consumer group.", run!(groups::reset))
         .object(groups::RESET),
@@ -230,7 +259,15 @@ pub static ROUTES: &[Route] = &[
         run!(dead_letters::by_fingerprint),
     )
     .query(filter_parameters![LIMIT, GROUP, FINGERPRINT, STATE]),
-    Route::get(CONTENT, "/v1/dead-letters/{id}", "Shows a dead letter.", run!(dead_letters::show)),
+    Route::get(CONTENT, "/v1/dead-letters/{id}", "Shows a dead letter.", run!(dead_letters::show))
+        .tagged(&[]),
+    Route::post(
+        OPERATE,
+        "/v1/dead-letters/{id}/revisions",
+        "Changes the event that a redrive sends.",
+        run!(revisions::revise),
+    )
+    .object(revisions::REVISE),
     Route::post(
         OPERATE,
         "/v1/redrives",
@@ -238,13 +275,15 @@ pub static ROUTES: &[Route] = &[
         run!(redrives::redrive),
     )
     .object(redrives::REDRIVE),
+    Route::post(OPERATE, "/v1/restores", "Opens discarded dead letters again.", run!(redrives::restore))
+        .object(redrives::RESTORE),
     Route::post(OPERATE, "/v1/discards", "Closes dead letters unhandled.", run!(redrives::discard))
         .object(redrives::DISCARD),
     Route::post(READ, "/v1/plans", "Says what a replay would send.", run!(plans::plan)).object(plans::PLAN),
     Route::post(OPERATE, "/v1/kept-plans", "Keeps the plan of a replay.", run!(kept_plans::keep))
         .object(kept_plans::KEEP),
     Route::get(READ, "/v1/kept-plans", "Lists kept plans.", run!(kept_plans::list)).query(&[LIMIT]),
-    Route::get(READ, "/v1/kept-plans/{id}", "Shows a kept plan.", run!(kept_plans::show)),
+    Route::get(READ, "/v1/kept-plans/{id}", "Shows a kept plan.", run!(kept_plans::show)).tagged(&[]),
     Route::get(
         CONTENT,
         "/v1/kept-plans/{id}/events",
@@ -284,7 +323,8 @@ pub static ROUTES: &[Route] = &[
     Route::get(READ, "/v1/checkpoints", "Lists checkpoints.", run!(checkpoints::list)),
     Route::post(OPERATE, "/v1/checkpoints", "Makes a checkpoint.", run!(checkpoints::create))
         .object(checkpoints::CREATE),
-    Route::get(READ, "/v1/checkpoints/{checkpoint}", "Shows a checkpoint.", run!(checkpoints::show)),
+    Route::get(READ, "/v1/checkpoints/{checkpoint}", "Shows a checkpoint.", run!(checkpoints::show))
+        .tagged(&[]),
     Route::delete(
         OPERATE,
         "/v1/checkpoints/{checkpoint}",
@@ -299,7 +339,9 @@ pub static ROUTES: &[Route] = &[
     )
     .query(&[TO]),
     Route::get(READ, "/v1/schemas", "Lists schemas.", run!(schemas::list)),
-    Route::get(READ, "/v1/schemas/{type}", "Shows a schema.", run!(schemas::show)).query(&[VERSION]),
+    Route::get(READ, "/v1/schemas/{type}", "Shows a schema.", run!(schemas::show))
+        .query(&[VERSION])
+        .tagged(&[]),
     Route::post(OPERATE, "/v1/schemas/{type}", "Adds a schema.", run!(schemas::put)).object(schemas::PUT),
     Route::delete(OPERATE, "/v1/schemas/{type}", "Removes a schema that was added.", run!(schemas::remove))
         .query(&[VERSION]),

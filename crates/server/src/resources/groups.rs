@@ -42,6 +42,9 @@ pub(crate) async fn show(call: Call) -> Answer {
     json(&GroupDocument::of(&found, keys))
 }
 
+/// The members of a group that people set. The others change while events are delivered.
+pub(crate) const SETTINGS: &[&str] = &["name", "types", "key", "createdAt", "paused"];
+
 /// The members of the body that creates a group.
 pub(crate) const CREATE: &[&str] = &["name", "type", "at", "key", "segments"];
 

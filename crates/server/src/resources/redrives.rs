@@ -8,6 +8,7 @@ use event_replay::{
         approval,
         dead_letters::{self, LetterSelection, PAGE},
         documents::{DiscardDocument, RedrivePreview},
+        letter_edits,
     },
     text::{name, number},
 };
@@ -32,6 +33,9 @@ pub(crate) const REDRIVE: &[&str] = filter_members!["id", "group", "fingerprint"
 pub(crate) const DISCARD: &[&str] =
     filter_members!["id", "group", "fingerprint", "all", "limit", "dryRun", "reason", "hash"];
 
+/// The members of the body of a restoration.
+pub(crate) const RESTORE: &[&str] = filter_members!["id", "group", "fingerprint", "all", "limit"];
+
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct LettersBody {
@@ -49,12 +53,16 @@ struct LettersBody {
 
 impl LettersBody {
     fn letters(&self, verb: &'static str) -> Result<Letters, Problem> {
+        self.letters_in(verb, DeadLetterState::Open)
+    }
+
+    fn letters_in(&self, verb: &'static str, state: DeadLetterState) -> Result<Letters, Problem> {
         let group = self.group.as_deref().map(name::group).transpose();
         let limit = self.limit.map(|limit| number::limit(&limit.to_string())).transpose();
         let query = DeadLetterQuery {
             group: group.map_err(|error| bad("group", &error))?,
             fingerprints: self.fingerprint.read("fingerprint", name::name)?.into_iter().collect(),
-            states: vec![DeadLetterState::Open],
+            states: vec![state],
             filter: Arc::new(self.filter.filter()?),
             after: None,
             limit: PAGE,
@@ -127,6 +135,14 @@ pub(crate) async fn discard(mut call: Call) -> Answer {
     }
     let report = dead_letters::discard(store, &call.actor(), letters, reason).await?;
     json(&DiscardDocument { dry_run: false, report })
+}
+
+/// Handles `POST /v1/restores`: opens discarded dead letters again.
+pub(crate) async fn restore(mut call: Call) -> Answer {
+    let body: LettersBody = call.json(RESTORE).await?;
+    let letters = body.letters_in("restore", DeadLetterState::Discarded)?;
+    let letters = dead_letters::check_chosen(&call.app.store, letters).await?;
+    json(&letter_edits::restore(&call.app.store, &call.actor(), letters).await?)
 }
 
 /// Refuses an irreversible request that has no hash or the wrong hash.
