@@ -14,6 +14,7 @@ use crate::{
     body,
     problem::{Code, Problem},
     query::{Query, bad, unknown},
+    shape::Member,
 };
 
 /// The result of a handler.
@@ -63,19 +64,25 @@ impl Call {
         body::read(std::mem::take(&mut self.body), &self.parts.headers).await
     }
 
-    /// Parses the body as a JSON object. A member that is not in `members` is refused.
-    pub(crate) async fn json<T: DeserializeOwned>(&mut self, members: &[&str]) -> Result<T, Problem> {
+    /// Parses the body as a JSON object. A member that is not in `members` is refused. A member that is null counts as
+    /// left out.
+    pub(crate) async fn json<T: DeserializeOwned>(&mut self, members: &[Member]) -> Result<T, Problem> {
         body::check_json(&self.parts.headers)?;
         let bytes = self.bytes().await?;
         let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
-        let object: BTreeMap<String, &RawValue> = serde_json::from_slice(text).map_err(|error| {
+        let mut object: BTreeMap<String, &RawValue> = serde_json::from_slice(text).map_err(|error| {
             Problem::new(Code::BadRequest, format!("the body is not a JSON object: {error}"))
         })?;
-        if let Some(member) = object.keys().find(|member| !members.contains(&member.as_str())) {
-            return Err(unknown(member, members.iter().copied()));
+        if let Some(member) = object.keys().find(|name| !members.iter().any(|member| member.name == *name)) {
+            return Err(unknown(member, members.iter().map(|member| member.name)));
         }
-        serde_json::from_slice(text)
-            .map_err(|error| Problem::new(Code::BadParameter, format!("the body: {error}")))
+        let named = object.len();
+        object.retain(|_, value| value.get() != "null");
+        let parsed = match object.len() == named {
+            true => serde_json::from_slice(text),
+            false => serde_json::to_vec(&object).and_then(|rest| serde_json::from_slice(&rest)),
+        };
+        parsed.map_err(|error| Problem::new(Code::BadParameter, format!("the body: {error}")))
     }
 
     /// Parses the body as a JSON array.

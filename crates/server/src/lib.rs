@@ -31,6 +31,7 @@ mod resources;
 mod router;
 pub mod routes;
 mod serve;
+mod shape;
 mod streaming;
 mod tags;
 mod tls;

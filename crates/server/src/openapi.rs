@@ -8,7 +8,8 @@ use crate::{
     answer::raw,
     call::{Answer, Call},
     problem::Code,
-    routes::{ROUTES, Route, Taken},
+    routes::{Content, Link, ROUTES, Route, Taken},
+    shape::{Shape, object},
 };
 
 /// Handles `GET /openapi.json`.
@@ -52,7 +53,7 @@ fn description() -> Value {
         },
         "paths": paths,
         "components": {
-            "schemas": { "Problem": problem() },
+            "schemas": { "Event": event(), "Problem": problem() },
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -65,42 +66,106 @@ fn description() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let mut parameters: Vec<Value> = in_path(route.path)
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
-        .collect();
-    for parameter in route.query {
-        let schema = match parameter.repeats {
-            true => json!({"type": "array", "items": {"type": "string"}}),
-            false => json!({"type": "string"}),
-        };
-        parameters.push(json!({
-            "name": parameter.name, "in": "query", "description": parameter.about, "schema": schema,
-        }));
-    }
-    if route.keeps_answers() {
-        parameters.push(json!({
-            "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128},
-            "description": "Names the request. A repeat under the same key gets the recorded answer, for 24 hours.",
-        }));
-    }
-    let problem = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
     let mut operation = json!({
         "operationId": id(route),
         "summary": route.about,
-        "parameters": parameters,
-        "responses": {
-            "2XX": {"description": "It is done."},
-            "4XX": {"description": "It was refused.", "content": problem},
-            "5XX": {"description": "It failed.", "content": problem},
-        },
+        "parameters": parameters(route),
+        "responses": responses(route),
     });
     if let Some(role) = route.needs {
         operation["security"] = json!([{"token": [role.as_str()]}, {}]);
     }
     if let Some(body) = route.body {
-        operation["requestBody"] = json!({"required": true, "content": content(body)});
+        operation["requestBody"] = json!({"required": is_required(body), "content": content(body)});
     }
     operation
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let mut parameters: Vec<Value> = in_path(route.path)
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": of_path(name)}))
+        .collect();
+    for parameter in route.query {
+        let shape = parameter.shape.schema();
+        let schema = if parameter.repeats { json!({"type": "array", "items": shape}) } else { shape };
+        let mut described = json!({
+            "name": parameter.name, "in": "query", "description": parameter.about, "schema": schema,
+        });
+        if parameter.required {
+            described["required"] = json!(true);
+        }
+        if parameter.shape == Shape::Flag {
+            described["allowEmptyValue"] = json!(true);
+        }
+        parameters.push(described);
+    }
+    if route.keeps_answers() {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
+            "description": "Names the request. A repeat under the same key gets the recorded answer, for 24 hours.",
+        }));
+    }
+    parameters
+}
+
+/// Returns the schema of a placeholder in a path.
+fn of_path(name: &str) -> Value {
+    match name {
+        "code" => json!({"type": "string", "enum": codes()}),
+        "group" => Shape::Group.schema(),
+        _ => Shape::Name.schema(),
+    }
+}
+
+fn responses(route: &Route) -> Value {
+    let problem = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+    let mut responses = json!({
+        "4XX": {"description": "It was refused.", "content": problem},
+        "5XX": {"description": "It failed.", "content": problem},
+    });
+    for status in route.statuses {
+        responses[status.to_string()] = response(route, *status);
+    }
+    responses
+}
+
+fn response(route: &Route, status: u16) -> Value {
+    let said = match status {
+        200 => "It is done.",
+        201 => "It was made.",
+        202 => "It was accepted, and is done later.",
+        _ => "Something is unhealthy.",
+    };
+    let content: Map<String, Value> =
+        route.gives.iter().map(|content| (content.media.to_owned(), media(content))).collect();
+    let mut response = json!({"description": said, "content": content});
+    let links: Map<String, Value> = route.links.iter().flat_map(links).collect();
+    if !links.is_empty() {
+        response["links"] = links.into();
+    }
+    response
+}
+
+fn media(content: &Content) -> Value {
+    match content.kind {
+        Some(kind) => json!({"schema": {"type": kind}}),
+        None => json!({}),
+    }
+}
+
+/// Returns the links to the routes of a path and below it, by the names of their operations.
+fn links(link: &Link) -> impl Iterator<Item = (String, Value)> {
+    let Link { path, pointer } = *link;
+    let placeholder = in_path(path).last().unwrap_or_default();
+    let is_below = move |route: &&Route| {
+        route.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    ROUTES.iter().filter(is_below).map(move |route| {
+        let id = id(route);
+        let parameters = json!({placeholder: format!("$response.body#{pointer}")});
+        (id.clone(), json!({"operationId": id, "parameters": parameters}))
+    })
 }
 
 /// Returns the names in braces in a path.
@@ -120,28 +185,76 @@ fn id(route: &Route) -> String {
     id
 }
 
-fn content(body: Taken) -> Value {
+/// Whether a request without a body is refused.
+fn is_required(body: Taken) -> bool {
     match body {
-        Taken::Object(members) => {
-            let properties: Map<String, Value> =
-                members.iter().map(|member| ((*member).to_owned(), json!({}))).collect();
-            let schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-            json!({"application/json": {"schema": schema}})
-        }
-        Taken::List => {
-            json!({"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}})
-        }
-        Taken::Events => json!({
-            "application/json": {"schema": {"type": ["object", "array"]}},
-            "application/x-ndjson": {"schema": {"type": "string"}},
-            "application/cloudevents+json": {"schema": {"type": "object"}},
-            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": {"type": "object"}}},
-        }),
+        Taken::Object(members) => members.iter().any(|member| member.required),
+        Taken::List(..) | Taken::Events => true,
     }
 }
 
+fn content(body: Taken) -> Value {
+    match body {
+        Taken::Object(members) => json!({"application/json": {"schema": object(members)}}),
+        Taken::List(members, most) => {
+            let schema = json!({"type": "array", "items": object(members), "maxItems": most});
+            json!({"application/json": {"schema": schema}})
+        }
+        Taken::Events => {
+            let event = json!({"$ref": "#/components/schemas/Event"});
+            // Each element is judged by itself, and the answer says what is wrong with it.
+            let events = json!({"type": "array", "items": {}, "minItems": 1});
+            let batch = json!({"type": "array", "items": cloud_event(&["specversion"]), "minItems": 1});
+            json!({
+                "application/json": {"schema": {"anyOf": [event, events]}},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "application/cloudevents+json": {"schema": cloud_event(&["specversion", "id", "type"])},
+                "application/cloudevents-batch+json": {"schema": batch},
+            })
+        }
+    }
+}
+
+/// Returns the schema of an event. The parameter `service` can stand for the source.
+fn event() -> Value {
+    let name = Shape::Name.schema();
+    json!({
+        "type": "object",
+        "required": ["id", "type", "version", "timestamp", "metadata"],
+        "properties": {
+            "id": name,
+            "type": name,
+            "version": name,
+            "source": name,
+            "timestamp": {"type": "string", "format": "date-time"},
+            "metadata": {"type": "object"},
+            "data": {},
+        },
+    })
+}
+
+fn cloud_event(required: &[&str]) -> Value {
+    json!({
+        "type": "object",
+        "required": required,
+        "properties": {
+            "specversion": {"type": "string", "enum": ["1.0"]},
+            "id": {"type": "string"},
+            "source": {"type": "string"},
+            "type": {"type": "string"},
+            "time": {"type": "string"},
+            "data": {},
+        },
+        "propertyNames": {"pattern": "^[a-z0-9]+$"},
+        "additionalProperties": {"type": ["string", "boolean", "null"]},
+    })
+}
+
+fn codes() -> Vec<&'static str> {
+    Code::ALL.iter().map(|code| code.name()).collect()
+}
+
 fn problem() -> Value {
-    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     json!({
         "type": "object",
         "required": ["type", "title", "status", "detail", "code", "retry", "errors", "requestId"],
@@ -150,7 +263,7 @@ fn problem() -> Value {
             "title": {"type": "string"},
             "status": {"type": "integer"},
             "detail": {"type": "string"},
-            "code": {"type": "string", "enum": codes},
+            "code": {"type": "string", "enum": codes()},
             "hint": {"type": "string"},
             "retry": {"type": "string", "enum": ["never", "later", "now"]},
             "errors": {"type": "array", "items": {"type": "object"}},
@@ -175,6 +288,19 @@ mod tests {
         let names: Vec<&str> =
             found.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["checkpoint", "to"]);
+        assert_eq!(found[1]["required"], json!(true));
+    }
+
+    #[test]
+    fn an_answer_leads_to_the_routes_about_what_it_names() {
+        for link in ROUTES.iter().flat_map(|route| route.links) {
+            assert!(links(link).next().is_some(), "{}", link.path);
+        }
+        let all = description();
+        let made = &all["paths"]["/v1/groups"]["post"]["responses"]["201"]["links"];
+        assert_eq!(made["getV1GroupsGroup"]["parameters"], json!({"group": "$response.body#/name"}));
+        assert!(made["postV1GroupsGroupFetch"].is_object(), "{made:#}");
+        assert!(made["getV1Groups"].is_null(), "{made:#}");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::problem::{Code, Problem};
+use crate::{
+    problem::{Code, Problem},
+    shape::Shape,
+};
 
 /// A query parameter of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +14,29 @@ pub struct Parameter {
     pub name: &'static str,
     /// The effect of the parameter, in one sentence.
     pub about: &'static str,
+    /// The values of the parameter.
+    pub shape: Shape,
     /// Whether the parameter may occur several times. Its values are alternatives.
     pub repeats: bool,
+    /// Whether a request without the parameter is refused.
+    pub required: bool,
+}
+
+impl Parameter {
+    /// A parameter that may be left out, and may occur once.
+    pub(crate) const fn new(name: &'static str, shape: Shape, about: &'static str) -> Self {
+        Self { name, about, shape, repeats: false, required: false }
+    }
+
+    /// A parameter that may occur several times.
+    pub(crate) const fn repeated(name: &'static str, shape: Shape, about: &'static str) -> Self {
+        Self { repeats: true, ..Self::new(name, shape, about) }
+    }
+
+    /// A parameter that every request has.
+    pub(crate) const fn required(name: &'static str, shape: Shape, about: &'static str) -> Self {
+        Self { required: true, ..Self::new(name, shape, about) }
+    }
 }
 
 /// The parsed query of a request.
@@ -88,6 +112,11 @@ pub(crate) fn bad(name: &str, error: &str) -> Problem {
     Problem::new(Code::BadParameter, format!("{name}: {error}"))
 }
 
+/// Returns the problem for a request whose values are valid one by one, but not together.
+pub(crate) fn contradiction(name: &str, error: &str) -> Problem {
+    Problem::new(Code::Invalid, format!("{name}: {error}"))
+}
+
 /// Returns the problem for an unknown name. The hint contains the nearest known name.
 pub(crate) fn unknown<'k>(name: &str, known: impl Iterator<Item = &'k str> + Clone) -> Problem {
     /// Number of shown characters. Longer names are cut, because clients choose the names.
@@ -114,10 +143,8 @@ fn decoded(text: &str) -> Result<String, Problem> {
 mod tests {
     use super::*;
 
-    const KNOWN: &[Parameter] = &[
-        Parameter { name: "limit", about: "", repeats: false },
-        Parameter { name: "type", about: "", repeats: true },
-    ];
+    const KNOWN: &[Parameter] =
+        &[Parameter::new("limit", Shape::Whole(1, 1000), ""), Parameter::repeated("type", Shape::Name, "")];
 
     #[test]
     fn values_are_decoded_and_may_repeat_where_they_are_alternatives() {

@@ -60,7 +60,10 @@ fn find(routes: &[&'static Route], method: &Method) -> Result<&'static Route, Pr
     let asked = if method == Method::HEAD { "GET" } else { method.as_str() };
     let found = routes.iter().find(|route| route.verb.as_str() == asked);
     found.copied().ok_or_else(|| {
-        let allowed: Vec<&str> = routes.iter().map(|route| route.verb.as_str()).collect();
+        let mut allowed: Vec<&str> = routes.iter().map(|route| route.verb.as_str()).collect();
+        if allowed.contains(&"GET") {
+            allowed.push("HEAD");
+        }
         Problem::new(Code::MethodNotAllowed, format!("this route takes {}", allowed.join(", ")))
             .header(header::ALLOW, &allowed.join(", "))
     })

@@ -202,7 +202,7 @@ impl From<AppError> for Problem {
 
 impl From<FilterRequestError> for Problem {
     fn from(error: FilterRequestError) -> Self {
-        let said = Self::new(Code::BadParameter, error.to_string());
+        let said = Self::new(Code::Invalid, error.to_string());
         match error {
             FilterRequestError::Condition(error) => Self::new(Code::BadParameter, format!("where: {error}")),
             _ => said.hint("from is the earlier end; both ends are part of the range"),

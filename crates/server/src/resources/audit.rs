@@ -10,19 +10,16 @@ use crate::{
     answer::rows,
     call::{Answer, Call},
     query::Parameter,
+    shape::Shape,
 };
 
 /// The query parameters of the list.
 pub(crate) const PARAMETERS: &[Parameter] = &[
-    Parameter { name: "operator", about: "Actions of this operator.", repeats: true },
-    Parameter {
-        name: "action",
-        about: "These actions, such as groups reset, or all of groups.",
-        repeats: true,
-    },
-    Parameter { name: "subject", about: "Actions on this: a group, a replay, a checkpoint.", repeats: false },
-    Parameter { name: "from", about: "Actions that began at or after this time.", repeats: false },
-    Parameter { name: "to", about: "Actions that began at or before this time.", repeats: false },
+    Parameter::repeated("operator", Shape::Text, "Actions of this operator."),
+    Parameter::repeated("action", Shape::Text, "These actions, such as groups reset, or all of groups."),
+    Parameter::new("subject", Shape::Name, "Actions on this: a group, a replay, a checkpoint."),
+    Parameter::new("from", Shape::Time, "Actions that began at or after this time."),
+    Parameter::new("to", Shape::Time, "Actions that began at or before this time."),
     LIMIT,
 ];
 

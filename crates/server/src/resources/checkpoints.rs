@@ -17,6 +17,7 @@ use crate::{
     call::{Answer, Call},
     problem::{Code, Problem},
     query::bad,
+    shape::{Member, Shape},
 };
 
 /// Handles `GET /v1/checkpoints`: lists all checkpoints, oldest first.
@@ -39,7 +40,13 @@ pub(crate) async fn diff(call: Call) -> Answer {
 }
 
 /// The members of the body that creates a checkpoint.
-pub(crate) const CREATE: &[&str] = &["name", "eventId", "metadata", "replace", "hold"];
+pub(crate) const CREATE: &[Member] = &[
+    Member::required("name", Shape::Name),
+    Member::new("eventId", Shape::Name),
+    Member::new("metadata", Shape::Object),
+    Member::new("replace", Shape::Flag),
+    Member::new("hold", Shape::Flag),
+];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

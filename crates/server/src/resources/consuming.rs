@@ -18,14 +18,15 @@ use crate::{
     call::{Answer, Call},
     consuming::{Consuming, Handed, Outcome, Pool, Receipt, SettleEffect},
     problem::{Code, Problem, Repeat},
-    query::{Parameter, bad},
+    query::{Parameter, bad, contradiction},
+    shape::{Member, Shape},
     streaming::{Parts, server_sent},
 };
 
 /// Maximum number of deliveries in one response. Clients of one group never hold more at the same time.
 const MOST: usize = bus::MAX_CONCURRENCY;
 /// Maximum number of settlements in one request.
-const MOST_SETTLEMENTS: usize = 1000;
+pub(crate) const MOST_SETTLEMENTS: usize = 1000;
 /// Maximum wait of a fetch, in seconds.
 const LONGEST_WAIT: u64 = 60;
 /// Minimum time limit of a delivery.
@@ -34,15 +35,23 @@ const SHORTEST_TIME: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The members of the body of a fetch.
-pub(crate) const FETCH: &[&str] = &["max", "wait", "timeout", "client"];
+pub(crate) const FETCH: &[Member] = &[
+    Member::new("max", Shape::Whole(1, MOST as u64)),
+    Member::new("wait", Shape::Whole(0, LONGEST_WAIT)),
+    Member::new("timeout", Shape::Either(&Shape::Whole(100, 86_400_000), &Shape::Limit)),
+    Member::new("client", Shape::Text),
+];
+/// The members of an answer to a delivery.
+pub(crate) const SETTLEMENT: &[Member] = &[
+    Member::required("receipt", Shape::Text),
+    Member::required("outcome", Shape::Word(&["ok", "retry", "giveUp", "release", "extend"])),
+    Member::new("afterMs", Shape::Whole(0, 86_400_000)),
+    Member::new("error", Shape::Text),
+];
 /// The query parameters of a stream of deliveries.
 pub(crate) const STREAM: &[Parameter] = &[
-    Parameter {
-        name: "timeout",
-        about: "How long a delivery may take: 30s, or milliseconds.",
-        repeats: false,
-    },
-    Parameter { name: "client", about: "The client's name, for the log.", repeats: false },
+    Parameter::new("timeout", Shape::Limit, "How long a delivery may take: 30s, or milliseconds."),
+    Parameter::new("client", Shape::Text, "The client's name, for the log."),
 ];
 
 #[derive(Deserialize)]
@@ -236,7 +245,7 @@ fn outcome(settlement: &Settlement, limit: Duration) -> Result<Outcome, Problem>
         (Word::GiveUp, None) => Outcome::Answered(Err(HandlerError::give_up(said()))),
         (Word::Release, None) => Outcome::Release,
         (Word::Extend, after) => Outcome::Extend(after.unwrap_or(limit).max(SHORTEST_TIME)),
-        (_, Some(_)) => return Err(bad("afterMs", "only retry and extend take it")),
+        (_, Some(_)) => return Err(contradiction("afterMs", "only retry and extend take it")),
     })
 }
 

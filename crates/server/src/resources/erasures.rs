@@ -7,14 +7,25 @@ use event_replay::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{filter::Texts, redrives::confirmed};
+use super::{
+    filter::{ENTITIES, NAMES, Texts},
+    redrives::confirmed,
+};
 use crate::{
     answer::json,
     call::{Answer, Call},
+    shape::{Member, Shape},
 };
 
 /// The members of the body of an erasure.
-pub(crate) const MEMBERS: &[&str] = &["entity", "userId", "courseId", "labId", "dryRun", "hash"];
+pub(crate) const MEMBERS: &[Member] = &[
+    Member::new("entity", ENTITIES),
+    Member::new("userId", NAMES),
+    Member::new("courseId", NAMES),
+    Member::new("labId", NAMES),
+    Member::new("dryRun", Shape::Flag),
+    Member::new("hash", Shape::Text),
+];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -20,14 +20,15 @@ use crate::{
     cloudevents::{self, Mode},
     problem::{Code, Problem},
     query::Parameter,
+    shape::Shape,
 };
 
 /// The query parameter that selects the CloudEvents mode of one event.
-pub(crate) const CLOUDEVENT: Parameter = Parameter {
-    name: "cloudevent",
-    about: "structured or binary: answer with the event as a CloudEvent in this mode.",
-    repeats: false,
-};
+pub(crate) const CLOUDEVENT: Parameter = Parameter::new(
+    "cloudevent",
+    Shape::Word(&["structured", "binary"]),
+    "structured or binary: answer with the event as a CloudEvent in this mode.",
+);
 
 /// Handles `GET /v1/events`: returns a page, newest first by default. With NDJSON it returns all matching events.
 pub(crate) async fn list(call: Call) -> Answer {

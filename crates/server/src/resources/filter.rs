@@ -10,28 +10,53 @@ use serde::Deserialize;
 use crate::{
     problem::Problem,
     query::{Parameter, Query, bad},
+    shape::Shape,
 };
 
 /// The filter parameters, for the table of routes.
 macro_rules! filter_parameters {
     ($($more:expr),* $(,)?) => {
         &[
-            $crate::query::Parameter { name: "type", about: "Events of this type; * stands for any characters.", repeats: true },
-            $crate::query::Parameter { name: "source", about: "Events that this service published.", repeats: true },
-            $crate::query::Parameter { name: "correlationId", about: "Events of this workflow.", repeats: true },
-            $crate::query::Parameter { name: "userId", about: "Events that name this user.", repeats: true },
-            $crate::query::Parameter { name: "courseId", about: "Events that name this course.", repeats: true },
-            $crate::query::Parameter { name: "labId", about: "Events that name this lab.", repeats: true },
-            $crate::query::Parameter { name: "entity", about: "Events that name any entity, written KIND=ID.", repeats: true },
-            $crate::query::Parameter { name: "eventId", about: "The event of this id.", repeats: true },
-            $crate::query::Parameter { name: "where", about: "Events whose content satisfies a CEL expression; several are ANDed.", repeats: true },
-            $crate::query::Parameter { name: "from", about: "Events that happened at or after this time.", repeats: false },
-            $crate::query::Parameter { name: "to", about: "Events that happened at or before this time.", repeats: false },
+            $crate::resources::filter::TYPE,
+            $crate::resources::filter::SOURCE,
+            $crate::resources::filter::CORRELATION_ID,
+            $crate::resources::filter::USER_ID,
+            $crate::resources::filter::COURSE_ID,
+            $crate::resources::filter::LAB_ID,
+            $crate::resources::filter::ENTITY,
+            $crate::resources::filter::EVENT_ID,
+            $crate::resources::filter::WHERE,
+            $crate::resources::filter::FROM,
+            $crate::resources::filter::TO,
             $($more,)*
         ]
     };
 }
 pub(crate) use filter_parameters;
+
+pub(crate) const TYPE: Parameter =
+    Parameter::repeated("type", Shape::Name, "Events of this type; * stands for any characters.");
+pub(crate) const SOURCE: Parameter =
+    Parameter::repeated("source", Shape::Name, "Events that this service published.");
+pub(crate) const CORRELATION_ID: Parameter =
+    Parameter::repeated("correlationId", Shape::Name, "Events of this workflow.");
+pub(crate) const USER_ID: Parameter =
+    Parameter::repeated("userId", Shape::Name, "Events that name this user.");
+pub(crate) const COURSE_ID: Parameter =
+    Parameter::repeated("courseId", Shape::Name, "Events that name this course.");
+pub(crate) const LAB_ID: Parameter = Parameter::repeated("labId", Shape::Name, "Events that name this lab.");
+pub(crate) const ENTITY: Parameter =
+    Parameter::repeated("entity", Shape::Entity, "Events that name any entity, written KIND=ID.");
+pub(crate) const EVENT_ID: Parameter = Parameter::repeated("eventId", Shape::Name, "The event of this id.");
+pub(crate) const WHERE: Parameter = Parameter::repeated(
+    "where",
+    Shape::Condition,
+    "Events whose content satisfies a CEL expression; several are ANDed.",
+);
+pub(crate) const FROM: Parameter =
+    Parameter::new("from", Shape::Time, "Events that happened at or after this time.");
+pub(crate) const TO: Parameter =
+    Parameter::new("to", Shape::Time, "Events that happened at or before this time.");
 
 /// Returns the filter for the parameters of a query.
 pub(crate) fn of_query(query: &Query) -> Result<Filter, Problem> {
@@ -73,14 +98,31 @@ pub(crate) struct FilterBody {
 
 /// The members of a filter in a body, together with further members.
 macro_rules! filter_members {
-    ($($more:literal),* $(,)?) => {
+    ($($more:expr),* $(,)?) => {
         &[
-            "type", "source", "correlationId", "userId", "courseId", "labId", "entity", "eventId", "where", "from", "to",
+            $crate::shape::Member::new("type", $crate::resources::filter::NAMES),
+            $crate::shape::Member::new("source", $crate::resources::filter::NAMES),
+            $crate::shape::Member::new("correlationId", $crate::resources::filter::NAMES),
+            $crate::shape::Member::new("userId", $crate::resources::filter::NAMES),
+            $crate::shape::Member::new("courseId", $crate::resources::filter::NAMES),
+            $crate::shape::Member::new("labId", $crate::resources::filter::NAMES),
+            $crate::shape::Member::new("entity", $crate::resources::filter::ENTITIES),
+            $crate::shape::Member::new("eventId", $crate::resources::filter::NAMES),
+            $crate::shape::Member::new("where", $crate::resources::filter::CONDITIONS),
+            $crate::shape::Member::new("from", $crate::shape::Shape::Time),
+            $crate::shape::Member::new("to", $crate::shape::Shape::Time),
             $($more,)*
         ]
     };
 }
 pub(crate) use filter_members;
+
+/// The shape of one name or several.
+pub(crate) const NAMES: Shape = Shape::Several(&Shape::Name);
+/// The shape of one entity or several.
+pub(crate) const ENTITIES: Shape = Shape::Several(&Shape::Entity);
+/// The shape of one condition or several.
+pub(crate) const CONDITIONS: Shape = Shape::Several(&Shape::Condition);
 
 /// One string, or a list of strings.
 #[derive(Debug, Clone, Deserialize)]
@@ -159,8 +201,8 @@ pub(crate) const MAX_LIMIT: u64 = 1000;
 pub(crate) const DEFAULT_LIMIT: u64 = 20;
 
 /// The query parameter that limits the rows of a page.
-pub(crate) const LIMIT: Parameter = Parameter {
-    name: "limit",
-    about: "At most this many, 1 to 1000; 20 where nothing is said.",
-    repeats: false,
-};
+pub(crate) const LIMIT: Parameter = Parameter::new(
+    "limit",
+    Shape::Whole(1, MAX_LIMIT),
+    "At most this many, 1 to 1000; 20 where nothing is said.",
+);

@@ -2,7 +2,7 @@
 
 use domain::{
     TypePattern,
-    group::{DEFAULT_SEGMENTS, GroupSpec},
+    group::{DEFAULT_SEGMENTS, GroupSpec, MAX_SEGMENTS},
     time::later,
 };
 use event_replay::{
@@ -20,12 +20,13 @@ use event_replay::{
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::filter::Texts;
+use super::filter::{NAMES, Texts};
 use crate::{
     answer::{json, json_with, rows},
     call::{Answer, Call},
     problem::{Code, Problem},
     query::bad,
+    shape::{Member, Shape},
 };
 
 /// Handles `GET /v1/groups`: lists all groups.
@@ -46,7 +47,13 @@ pub(crate) async fn show(call: Call) -> Answer {
 pub(crate) const SETTINGS: &[&str] = &["name", "types", "key", "createdAt", "paused"];
 
 /// The members of the body that creates a group.
-pub(crate) const CREATE: &[&str] = &["name", "type", "at", "key", "segments"];
+pub(crate) const CREATE: &[Member] = &[
+    Member::required("name", Shape::Group),
+    Member::new("type", NAMES),
+    Member::new("at", Shape::Text),
+    Member::new("key", Shape::Like(r"^(event|correlation|all|entity:[^\x00]+)$")),
+    Member::new("segments", Shape::Whole(1, MAX_SEGMENTS as u64)),
+];
 
 #[derive(Deserialize)]
 #[serde(default)]
@@ -87,7 +94,8 @@ pub(crate) async fn create(mut call: Call) -> Answer {
 }
 
 /// The members of the body of a reset.
-pub(crate) const RESET: &[&str] = &["at", "dryRun"];
+pub(crate) const RESET: &[Member] =
+    &[Member::required("at", Shape::Text), Member::new("dryRun", Shape::Flag)];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -110,7 +118,8 @@ pub(crate) async fn reset(mut call: Call) -> Answer {
 }
 
 /// The members of the body of a pause.
-pub(crate) const PAUSE: &[&str] = &["for", "reason"];
+pub(crate) const PAUSE: &[Member] =
+    &[Member::new("for", Shape::Duration), Member::new("reason", Shape::Text)];
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

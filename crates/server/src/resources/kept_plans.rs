@@ -18,28 +18,29 @@ use serde::Deserialize;
 use super::{
     events::{self, cursor},
     filter::{self, DEFAULT_LIMIT, filter_members},
-    plans::StartBody,
+    plans::{ALL, ALLOW_GAP, BATCH_SIZE, CHECK_SCHEMAS, CHECKPOINT, DELAY, GROUP, LIMIT, RATE, StartBody},
 };
 use crate::{
     answer::{json, json_with, rows},
     call::{Answer, Call},
+    shape::{Member, Shape},
 };
 
 /// The members of the body that keeps a plan.
-pub(crate) const KEEP: &[&str] = filter_members![
-    "all",
-    "limit",
-    "checkpoint",
-    "allowGap",
-    "mark",
-    "checkSchemas",
-    "group",
-    "rate",
-    "delay",
-    "batchSize"
+pub(crate) const KEEP: &[Member] = filter_members![
+    ALL,
+    LIMIT,
+    CHECKPOINT,
+    ALLOW_GAP,
+    Member::new("mark", Shape::Cursor),
+    CHECK_SCHEMAS,
+    GROUP,
+    RATE,
+    DELAY,
+    BATCH_SIZE,
 ];
 /// The members of the body of an approval.
-pub(crate) const APPROVE: &[&str] = &["hash"];
+pub(crate) const APPROVE: &[Member] = &[Member::new("hash", Shape::Text)];
 
 /// Handles `POST /v1/kept-plans`: stores the plan of a replay into consumer groups.
 pub(crate) async fn keep(mut call: Call) -> Answer {

@@ -21,29 +21,46 @@ use crate::{
     answer::{json, json_with},
     call::{Answer, Call},
     problem::{Code, Problem},
-    query::bad,
+    query::{bad, contradiction},
+    shape::{Member, Shape},
 };
 
+pub(super) const ALL: Member = Member::new("all", Shape::Flag);
+pub(super) const LIMIT: Member = Member::new("limit", NUMBER_OF_EVENTS);
+pub(super) const CHECKPOINT: Member = Member::new("checkpoint", Shape::Text);
+pub(super) const ALLOW_GAP: Member = Member::new("allowGap", Shape::Flag);
+pub(super) const CHECK_SCHEMAS: Member = Member::new("checkSchemas", Shape::Flag);
+pub(super) const GROUP: Member = Member::new("group", Shape::Several(&Shape::Group));
+pub(super) const RATE: Member = Member::new("rate", Shape::Rate);
+pub(super) const DELAY: Member =
+    Member::new("delay", Shape::Either(&Shape::Whole(0, 86_400_000), &Shape::Pause));
+pub(super) const BATCH_SIZE: Member = Member::new("batchSize", Shape::Whole(1, 10_000));
+/// The shape of a number of events, from 1.
+pub(super) const NUMBER_OF_EVENTS: Shape = Shape::Whole(1, i64::MAX as u64);
+/// The shape of a number of failed events in a text, or of a share of events in percent.
+const SHARE: Shape =
+    Shape::Like(r"^([1-9][0-9]{0,17}|([1-9][0-9]?(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9]|100)%)$");
+
 /// The members of the body of a plan.
-pub(crate) const PLAN: &[&str] =
-    filter_members!["all", "limit", "checkpoint", "allowGap", "mark", "checkSchemas"];
+pub(crate) const PLAN: &[Member] =
+    filter_members![ALL, LIMIT, CHECKPOINT, ALLOW_GAP, Member::new("mark", Shape::Cursor), CHECK_SCHEMAS,];
 /// The members of the body that starts a replay.
-pub(crate) const START: &[&str] = filter_members![
-    "all",
-    "limit",
-    "checkpoint",
-    "allowGap",
-    "mark",
-    "hash",
-    "group",
-    "rate",
-    "delay",
-    "batchSize",
-    "ramp",
-    "stopAfterFailures"
+pub(crate) const START: &[Member] = filter_members![
+    ALL,
+    LIMIT,
+    CHECKPOINT,
+    ALLOW_GAP,
+    Member::required("mark", Shape::Cursor),
+    Member::required("hash", Shape::Text),
+    GROUP,
+    RATE,
+    DELAY,
+    BATCH_SIZE,
+    Member::new("ramp", Shape::List(&NUMBER_OF_EVENTS)),
+    Member::new("stopAfterFailures", Shape::Either(&Shape::Whole(1, u64::MAX), &SHARE)),
 ];
 /// The members of a pace.
-pub(crate) const PACE: &[&str] = &["rate", "delay"];
+pub(crate) const PACE: &[Member] = &[RATE, DELAY];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -126,7 +143,7 @@ enum Delay {
 impl StartBody {
     pub(super) fn pace(&self) -> Result<PaceRequest, Problem> {
         if self.rate.is_some() && self.delay.is_some() {
-            return Err(bad("rate", "it is given beside delay; leave one of them out"));
+            return Err(contradiction("rate", "it is given beside delay; leave one of them out"));
         }
         let rate = self.rate.map(|rate| number::rate(&rate.to_string())).transpose();
         let delay = self.delay.as_ref().map(|delay| match delay {
@@ -206,7 +223,7 @@ pub(crate) async fn pace(mut call: Call) -> Answer {
     let body: StartBody = call.json(PACE).await?;
     let pace = body.pace()?;
     if pace.rate.is_none() && pace.delay.is_none() {
-        return Err(bad("rate", "neither rate nor delay is given; give one of them"));
+        return Err(contradiction("rate", "neither rate nor delay is given; give one of them"));
     }
     let (pace, _) = pace.resolve(Receiver::Service);
     json(&replays::set_pace(&call.app.store, &call.actor(), &id, pace).await?)

@@ -28,54 +28,39 @@ use crate::{
     call::{Answer, Call},
     cloudevents::{self, Mode},
     problem::{Code, Problem},
-    query::{Parameter, Query, bad},
+    query::{Parameter, Query, contradiction},
+    shape::Shape,
 };
 
 /// The query parameters of a publish request.
 pub(crate) const PARAMETERS: &[Parameter] = &[
-    Parameter {
-        name: "atomic",
-        about: "All or nothing: if one event is refused, none is stored.",
-        repeats: false,
-    },
-    Parameter { name: "partial", about: "ok: answer 200 although some events were refused.", repeats: false },
-    Parameter {
-        name: "delay",
-        about: "Let the events come into the log after this much time: 500 (milliseconds), 90s, 2h.",
-        repeats: false,
-    },
-    Parameter {
-        name: "priority",
-        about: "Among the events that a group has fetched, which goes first: low, medium, high, critical.",
-        repeats: false,
-    },
-    Parameter {
-        name: "expiresIn",
-        about: "Do not deliver the events any more after this much time.",
-        repeats: false,
-    },
-    Parameter {
-        name: "expiresAt",
-        about: "Do not deliver the events any more from this time on.",
-        repeats: false,
-    },
-    Parameter { name: "retries", about: "How often a failed delivery is tried again.", repeats: false },
-    Parameter {
-        name: "unknownTypes",
-        about: "Refuse or accept events whose type has no schema.",
-        repeats: false,
-    },
-    Parameter {
-        name: "noValidation",
-        about: "Check the envelope and the limits alone, not the schemas.",
-        repeats: false,
-    },
-    Parameter {
-        name: "id",
-        about: "source+id: the id of an event is the source and the id of its CloudEvent, with # between.",
-        repeats: false,
-    },
-    Parameter { name: "service", about: "The source of events that name none.", repeats: false },
+    Parameter::new("atomic", Shape::Flag, "All or nothing: if one event is refused, none is stored."),
+    Parameter::new("partial", Shape::Word(&["ok"]), "ok: answer 200 although some events were refused."),
+    Parameter::new(
+        "delay",
+        Shape::Delay,
+        "Let the events come into the log after this much time: 500 (milliseconds), 90s, 2h.",
+    ),
+    Parameter::new(
+        "priority",
+        Shape::Word(&["low", "medium", "high", "critical"]),
+        "Among the events that a group has fetched, which goes first: low, medium, high, critical.",
+    ),
+    Parameter::new("expiresIn", Shape::Duration, "Do not deliver the events any more after this much time."),
+    Parameter::new("expiresAt", Shape::Time, "Do not deliver the events any more from this time on."),
+    Parameter::new("retries", Shape::Whole(0, 1000), "How often a failed delivery is tried again."),
+    Parameter::new(
+        "unknownTypes",
+        Shape::Word(&["refuse", "accept"]),
+        "Refuse or accept events whose type has no schema.",
+    ),
+    Parameter::new("noValidation", Shape::Flag, "Check the envelope and the limits alone, not the schemas."),
+    Parameter::new(
+        "id",
+        Shape::Word(&["source+id"]),
+        "source+id: the id of an event is the source and the id of its CloudEvent, with # between.",
+    ),
+    Parameter::new("service", Shape::Name, "The source of events that name none."),
 ];
 
 /// The accepted media types of bodies.
@@ -104,7 +89,7 @@ impl Asked {
             retries: retries.map(|retries| retries as u16),
         };
         if delivery.expires_in.is_some() && delivery.expires_at.is_some() {
-            return Err(bad("expiresIn", "it is given beside expiresAt; leave one of them out"));
+            return Err(contradiction("expiresIn", "it is given beside expiresAt; leave one of them out"));
         }
         let asked = Self {
             atomic: query.flag("atomic")?,
@@ -117,12 +102,15 @@ impl Asked {
             service: query.read("service", name::name)?.or_else(|| service.cloned()),
             id_with_source: query.choice("id", &[("source+id", true)])?.unwrap_or(false),
         };
-        match asked.atomic && asked.delivery.is_some() {
-            true => Err(bad(
+        match (asked.atomic, asked.partial, asked.delivery.is_some()) {
+            (true, _, true) => Err(contradiction(
                 "atomic",
                 "it stores all or nothing, and takes no delay, priority, expiresIn, expiresAt or retries",
             )),
-            false => Ok(asked),
+            (true, true, _) => {
+                Err(contradiction("partial", "it is given beside atomic, which stores all or nothing"))
+            }
+            _ => Ok(asked),
         }
     }
 }

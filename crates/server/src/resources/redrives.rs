@@ -19,22 +19,38 @@ use replay::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::filter::{FilterBody, Texts, filter_members};
+use super::{
+    filter::{FilterBody, NAMES, Texts, filter_members},
+    plans::{ALL, LIMIT},
+};
 use crate::{
     answer::{json, json_with},
     call::{Answer, Call},
-    problem::{Code, Problem},
-    query::bad,
+    problem::Problem,
+    query::{bad, contradiction},
+    shape::{Member, Shape},
 };
 
 /// The members of the body of a redrive.
-pub(crate) const REDRIVE: &[&str] = filter_members!["id", "group", "fingerprint", "all", "limit", "dryRun"];
+pub(crate) const REDRIVE: &[Member] = filter_members![ID, GROUP, FINGERPRINT, ALL, LIMIT, DRY_RUN];
 /// The members of the body of a discard.
-pub(crate) const DISCARD: &[&str] =
-    filter_members!["id", "group", "fingerprint", "all", "limit", "dryRun", "reason", "hash"];
+pub(crate) const DISCARD: &[Member] = filter_members![
+    ID,
+    GROUP,
+    FINGERPRINT,
+    ALL,
+    LIMIT,
+    DRY_RUN,
+    Member::required("reason", Shape::Like(r"\S")),
+    Member::new("hash", Shape::Text),
+];
+const ID: Member = Member::new("id", NAMES);
+const GROUP: Member = Member::new("group", Shape::Group);
+const FINGERPRINT: Member = Member::new("fingerprint", NAMES);
+const DRY_RUN: Member = Member::new("dryRun", Shape::Flag);
 
 /// The members of the body of a restoration.
-pub(crate) const RESTORE: &[&str] = filter_members!["id", "group", "fingerprint", "all", "limit"];
+pub(crate) const RESTORE: &[Member] = filter_members![ID, GROUP, FINGERPRINT, ALL, LIMIT];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -149,7 +165,7 @@ pub(crate) async fn restore(mut call: Call) -> Answer {
 pub(crate) fn confirmed(given: Option<&str>, found: &str) -> Result<(), Problem> {
     match given {
         Some(given) => Ok(approval::check(given, found)?),
-        None => Err(Problem::new(Code::BadParameter, "hash: it is missing; this cannot be undone")
+        None => Err(contradiction("hash", "it is missing; this cannot be undone")
             .hint("send the same request with \"dryRun\": true, and then with the hash of its answer")),
     }
 }

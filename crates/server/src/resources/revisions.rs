@@ -13,11 +13,17 @@ use serde_json::value::RawValue;
 use crate::{
     answer::json,
     call::{Answer, Call},
-    query::bad,
+    query::contradiction,
+    shape::{Member, Shape},
 };
 
 /// The members of the body of an edit.
-pub(crate) const REVISE: &[&str] = &["patch", "event", "undo", "dryRun"];
+pub(crate) const REVISE: &[Member] = &[
+    Member::new("patch", Shape::List(&Shape::Object)),
+    Member::new("event", Shape::Object),
+    Member::new("undo", Shape::Flag),
+    Member::new("dryRun", Shape::Flag),
+];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -36,7 +42,7 @@ pub(crate) async fn revise(mut call: Call) -> Answer {
         (Some(patch), None, false) => EditChange::Patch(patch.get().to_owned()),
         (None, Some(event), false) => EditChange::Replacement(event.get().to_owned()),
         (None, None, true) => EditChange::Undo,
-        _ => return Err(bad("patch", "the body has exactly one of patch, event and undo")),
+        _ => return Err(contradiction("patch", "the body has exactly one of patch, event and undo")),
     };
     let app = &call.app;
     let edited =

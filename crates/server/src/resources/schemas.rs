@@ -18,6 +18,8 @@ use crate::{
     answer::{json, json_with, rows},
     call::{Answer, Call},
     problem::{Code, Problem},
+    query::bad,
+    shape::{Member, Shape},
 };
 
 /// Handles `GET /v1/schemas`: lists the built-in schemas and the schemas of the store.
@@ -46,7 +48,12 @@ fn unknown(event_type: &str) -> Problem {
 }
 
 /// The members of the body that adds a schema.
-pub(crate) const PUT: &[&str] = &["document", "pointer", "data", "version"];
+pub(crate) const PUT: &[Member] = &[
+    Member::required("document", Shape::Schema),
+    Member::new("pointer", Shape::Text),
+    Member::new("data", Shape::Flag),
+    Member::new("version", Shape::Name),
+];
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -74,9 +81,10 @@ async fn record(call: &mut Call) -> Result<SchemaRecord, Problem> {
     let Some(document) = body.document else {
         return Err(Problem::new(Code::BadParameter, "document: it is missing; it is the JSON Schema"));
     };
+    let version = body.version.as_deref().map(name::name).transpose();
     let record = SchemaRecord {
         event_type,
-        event_version: body.version,
+        event_version: version.map_err(|error| bad("version", &error))?,
         document: document.get().to_owned(),
         pointer: body.pointer.trim_start_matches('#').to_owned(),
         describes: if body.data { Describes::Data } else { Describes::Event },

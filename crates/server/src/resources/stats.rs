@@ -11,14 +11,15 @@ use crate::{
     call::{Answer, Call},
     problem::{Code, Problem},
     query::Parameter,
+    shape::Shape,
 };
 
 /// The query parameter with the length of an interval.
 pub(crate) const INTERVAL: Parameter =
-    Parameter { name: "interval", about: "The length of an interval: 30s, 1m, 1h, 1d.", repeats: false };
+    Parameter::new("interval", Shape::Duration, "The length of an interval: 30s, 1m, 1h, 1d.").required();
 /// The query parameter that selects the names by which events are counted.
 pub(crate) const BY: Parameter =
-    Parameter { name: "by", about: "type or source: count each of them by itself.", repeats: false };
+    Parameter::new("by", Shape::Word(&["type", "source"]), "type or source: count each of them by itself.");
 
 /// Handles `GET /v1/stats`: counts the events that match a filter.
 pub(crate) async fn show(call: Call) -> Answer {

@@ -13,6 +13,7 @@ use crate::{
     answer::{json, json_with, rows},
     call::{Answer, Call},
     query::bad,
+    shape::{Member, Shape},
 };
 
 /// Handles `GET /v1/tokens`: lists tokens by name, without secrets.
@@ -22,7 +23,13 @@ pub(crate) async fn list(call: Call) -> Answer {
 }
 
 /// The members of the body that creates a token.
-pub(crate) const CREATE: &[&str] = &["name", "role", "group", "expiresIn"];
+pub(crate) const CREATE: &[Member] = &[
+    Member::required("name", Shape::Name),
+    Member::new("role", Shape::Several(&ROLE)),
+    Member::new("group", Shape::Several(&Shape::Group)),
+    Member::new("expiresIn", Shape::Duration),
+];
+const ROLE: Shape = Shape::Word(&["read", "content", "publish", "consume", "operate", "approve", "admin"]);
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -7,14 +7,15 @@ use crate::{
     answer::{json, rows},
     call::{Answer, Call},
     query::Parameter,
+    shape::Shape,
 };
 
 /// The query parameter that limits the events of a trace.
-pub(crate) const LIMIT: Parameter = Parameter {
-    name: "limit",
-    about: "At most this many events, 1 to 1000, the oldest; 1000 where nothing is said.",
-    repeats: false,
-};
+pub(crate) const LIMIT: Parameter = Parameter::new(
+    "limit",
+    Shape::Whole(1, filter::MAX_LIMIT),
+    "At most this many events, 1 to 1000, the oldest; 1000 where nothing is said.",
+);
 
 /// Handles `GET /v1/correlations/{id}/trace`: returns the tree, with the state of each event in each group.
 pub(crate) async fn show(call: Call) -> Answer {

@@ -10,16 +10,27 @@ use event_replay::{
 use replay::RetentionReport;
 use serde::{Deserialize, Serialize};
 
-use super::{filter::Texts, redrives::confirmed};
+use super::{
+    filter::{NAMES, Texts},
+    redrives::confirmed,
+};
 use crate::{
     answer::json,
     call::{Answer, Call},
     query::bad,
+    shape::{Member, Shape},
 };
 
 /// The members of the body of a trim.
-pub(crate) const MEMBERS: &[&str] =
-    &["maxAge", "maxEvents", "maxBytes", "toCheckpoint", "type", "dryRun", "hash"];
+pub(crate) const MEMBERS: &[Member] = &[
+    Member::new("maxAge", Shape::Duration),
+    Member::new("maxEvents", Shape::Whole(0, u64::MAX)),
+    Member::new("maxBytes", Shape::Whole(0, u64::MAX)),
+    Member::new("toCheckpoint", Shape::Text),
+    Member::new("type", NAMES),
+    Member::new("dryRun", Shape::Flag),
+    Member::new("hash", Shape::Text),
+];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
