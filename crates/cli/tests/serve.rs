@@ -166,9 +166,18 @@ fn a_request_has_the_same_document_by_both_ways() {
     bench.run(&["replay", "--user-id", "user-123", "--group", "mail", "--detach", "--delay", "0"]).ok();
     bench.pipe(&["publish", "--delay", "1h"], registered("later", "u1", "2024-01-15T10:30:00Z")).ok();
     bench.run(&["tokens", "create", "mailer", "--role", "consume", "--group", "mail"]).ok();
+    bench.run(&["replay", "--user-id", "user-123", "--group", "mail", "--plan"]).ok();
+    let replay = bench.json(&["replays", "list"])[0]["id"].as_str().unwrap().to_owned();
+    let plan = bench.json(&["plans", "list"])[0]["id"].as_str().unwrap().to_owned();
     let served = Served::start(&bench, &["--read-only"]);
+    let (of_replay, of_plan) = (format!("/v1/replays/{replay}"), format!("/v1/kept-plans/{plan}"));
     let pairs: &[(&[&str], &str)] = &[
         (&["list", "--limit", "3"], "/v1/events?limit=3"),
+        (&["histogram", "--interval", "1d", "--by", "type"], "/v1/events/histogram?interval=1d&by=type"),
+        (&["trace", "c-user-123"], "/v1/correlations/c-user-123/trace"),
+        (&["replays", "show", &replay], &of_replay),
+        (&["plans", "list"], "/v1/kept-plans"),
+        (&["plans", "show", &plan], &of_plan),
         (&["list", "--type", "user.*", "--order", "asc"], "/v1/events?type=user.*&order=asc"),
         (
             &["list", "--user-id", "user-123", "--user-id", "user-456", "--from", "2024-01-16T00:00:00Z"],
@@ -194,6 +203,8 @@ fn a_request_has_the_same_document_by_both_ways() {
     for (args, path) in pairs {
         assert_eq!(bench.json(args), served.get(path), "{args:?} and {path}");
     }
+    let compared: Vec<&str> = pairs.iter().map(|(_, path)| *path).collect();
+    assert_eq!(forgotten("GET", &compared), BY_ITSELF_GET);
     let health = |document| without(document, &["observed", "message"]);
     let (_, over_http) = served.ask("GET", "/v1/health", None);
     assert_eq!(health(bench.json(&["health"])), health(serde_json::from_str(&over_http).unwrap()));
@@ -204,7 +215,9 @@ fn a_request_has_the_same_document_by_both_ways() {
 fn a_change_has_the_same_document_by_both_ways() {
     let stores = [Bench::with(&some()), Bench::with(&some())];
     let served = Served::start(&stores[1], &[]);
-    let volatile = ["id", "replayId", "createdAt", "mark", "planHash", "hash", "storedAt"];
+    let volatile = [
+        "id", "replayId", "createdAt", "mark", "planHash", "hash", "storedAt", "at", "by", "since", "expiresAt",
+    ];
     let pairs: &[(&[&str], &str, Value)] = &[
         (
             &["groups", "create", "mail", "--at", "start", "--type", "user.*"],
@@ -232,6 +245,18 @@ fn a_change_has_the_same_document_by_both_ways() {
         ),
         (&["trim", "--max-events", "4", "--dry-run"], "/v1/trims", json!({"maxEvents": 4, "dryRun": true})),
         (
+            &["groups", "pause", "mail", "--reason", "maintenance"],
+            "/v1/groups/mail/pause",
+            json!({"reason": "maintenance"}),
+        ),
+        (&["groups", "resume", "mail"], "/v1/groups/mail/resume", json!({})),
+        (&["dead-letters", "restore", "--group", "mail"], "/v1/restores", json!({"group": "mail"})),
+        (
+            &["replay", "--user-id", "user-123", "--group", "mail", "--plan"],
+            "/v1/kept-plans",
+            json!({"userId": "user-123", "group": "mail"}),
+        ),
+        (
             &["erase", "user=user-456", "--dry-run"],
             "/v1/erasures",
             json!({"userId": "user-456", "dryRun": true}),
@@ -242,9 +267,90 @@ fn a_change_has_the_same_document_by_both_ways() {
             (without(stores[0].json(args), &volatile), without(served.post(path, body), &volatile));
         assert_eq!(one, other, "{args:?} and {path}");
     }
+    let compared: Vec<&str> = pairs.iter().map(|(_, path, _)| *path).collect();
+    assert_eq!(forgotten("POST", &compared), BY_ITSELF_POST);
     let event = registered("n1", "u9", "2024-01-15T10:30:00Z");
     let published = stores[0].pipe(&["publish", "--output", "json"], &event).ok().json();
     let over_http = served.post("/v1/events", &json!([serde_json::from_str::<Value>(&event).unwrap()]));
     assert_eq!(published, over_http);
     served.end();
+}
+
+#[test]
+fn a_command_to_a_replay_has_the_same_document_by_both_ways() {
+    let stores = [Bench::with(&some()), Bench::with(&some())];
+    for store in &stores {
+        store.run(&["groups", "create", "mail", "--at", "head"]).ok();
+    }
+    let served = Served::start(&stores[1], &[]);
+    let volatile = ["id", "replayId", "createdAt", "updatedAt", "planHash", "effective", "withGroups"];
+    let first = stores[0].json(&["replay", "--all", "--group", "mail", "--rate", "1", "--ramp", "1", "--detach"]);
+    let plan = served.post("/v1/plans", &json!({"all": true}));
+    let start = json!({
+        "all": true, "mark": plan["mark"], "hash": plan["planHash"], "group": "mail", "rate": 1, "ramp": [1],
+    });
+    let second = served.post("/v1/replays", &start);
+    assert_eq!(without(first.clone(), &volatile), without(second.clone(), &volatile));
+    let ids = [&first["replayId"], &second["replayId"]].map(|id| id.as_str().unwrap().to_owned());
+    let commands: &[(&str, &[&str], Value)] = &[
+        ("pause", &[], json!({})),
+        ("pace", &["--rate", "2"], json!({"rate": 2})),
+        ("resume", &[], json!({})),
+        ("cancel", &[], json!({})),
+    ];
+    for (command, flags, body) in commands {
+        let one = stores[0].json(&[&["replays", command, ids[0].as_str()], *flags].concat());
+        let other = served.post(&format!("/v1/replays/{}/{command}", ids[1]), body);
+        // The server runs replays, so the state of its replay may be further on.
+        let states = ["state", "plan", "mark", "resting", "groups"];
+        let stable = [&volatile[..], &states].concat();
+        assert_eq!(without(one, &stable), without(other, &stable), "{command}");
+    }
+    served.end();
+}
+
+/// Routes that read and have no command with the same document: probes, streams, metrics, and parts of the documents of `show`. The
+/// document of `health` is compared without its figures.
+const BY_ITSELF_GET: &[&str] = &[
+    "/livez",
+    "/readyz",
+    "/problems/{code}",
+    "/openapi.json",
+    "/v1/events/stream",
+    "/v1/events/{id}/deliveries",
+    "/v1/groups/{group}/deliveries",
+    "/v1/kept-plans/{id}/events",
+    "/metrics",
+    "/v1/health",
+];
+
+/// Routes that change something and are compared in other tests, or have no command with the same document: consuming, secrets, and
+/// runs that a command waits for.
+const BY_ITSELF_POST: &[&str] = &[
+    "/v1/events",
+    "/v1/groups/{group}/fetch",
+    "/v1/groups/{group}/settle",
+    "/v1/dead-letters/{id}/revisions",
+    "/v1/kept-plans/{id}/approvals",
+    "/v1/kept-plans/{id}/runs",
+    "/v1/replays",
+    "/v1/replays/{id}/pause",
+    "/v1/replays/{id}/resume",
+    "/v1/replays/{id}/pace",
+    "/v1/replays/{id}/cancel",
+    "/v1/schemas/{type}",
+    "/v1/tokens",
+];
+
+/// Returns the routes of a method that none of these paths leads to.
+fn forgotten(method: &str, paths: &[&str]) -> Vec<&'static str> {
+    let leads = |route: &str, path: &str| {
+        let path = path.split('?').next().unwrap_or_default();
+        let (one, other): (Vec<&str>, Vec<&str>) = (route.split('/').collect(), path.split('/').collect());
+        one.len() == other.len()
+            && one.iter().zip(&other).all(|(one, other)| one.starts_with('{') || one == other)
+    };
+    let routes = server::routes::ROUTES.iter().filter(|route| route.verb.as_str() == method);
+    let routes = routes.filter(|route| !paths.iter().any(|path| leads(route.path, path)));
+    routes.map(|route| route.path).collect()
 }

@@ -106,7 +106,24 @@ fn parameters(route: &Route) -> Vec<Value> {
             "description": "Names the request. A repeat under the same key gets the recorded answer, for 24 hours.",
         }));
     }
+    parameters.extend(conditions(route));
     parameters
+}
+
+/// Returns the headers with entity tags that a route takes.
+fn conditions(route: &Route) -> impl Iterator<Item = Value> {
+    let known =
+        ("If-None-Match", "The entity tag of a known document. The same document is not sent again: 304.");
+    let same = (
+        "If-Match",
+        "The entity tag of the resource. If the resource has another tag, nothing is changed: 412.",
+    );
+    let known = route.tagged.map(|_| known);
+    let same = route.resource().map(|_| same);
+    known.into_iter().chain(same).map(|(name, about)| {
+        let schema = json!({"type": "string", "pattern": "^(W/)?\"[0-9a-f]+\"$"});
+        json!({"name": name, "in": "header", "description": about, "schema": schema})
+    })
 }
 
 /// Returns the schema of a placeholder in a path.
@@ -126,6 +143,9 @@ fn responses(route: &Route) -> Value {
     });
     for status in route.statuses {
         responses[status.to_string()] = response(route, *status);
+    }
+    if route.tagged.is_some() {
+        responses["304"] = json!({"description": "The document is the same."});
     }
     responses
 }

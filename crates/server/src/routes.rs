@@ -314,7 +314,8 @@ pub static ROUTES: &[Route] = &[
         .object(groups::CREATE)
         .statuses(&[200, 201])
         .links(TO_GROUP),
-    Route::get(READ, "/v1/groups/{group}", "Shows a consumer group.", run!(groups::show)).tagged(groups::SETTINGS),
+    Route::get(READ, "/v1/groups/{group}", "Shows a consumer group.", run!(groups::show))
+        .tagged(groups::SETTINGS),
     Route::delete(ADMIN, "/v1/groups/{group}", "Deletes a consumer group.", run!(groups::delete)),
     Route::post(OPERATE, "/v1/groups/{group}/resets", "Moves a consumer group.", run!(groups::reset))
         .object(groups::RESET),
@@ -354,7 +355,8 @@ pub static ROUTES: &[Route] = &[
     )
     .query(filter_parameters![LIMIT, GROUP, FINGERPRINT, STATE])
     .gives(LIST),
-    Route::get(CONTENT, "/v1/dead-letters/{id}", "Shows a dead letter.", run!(dead_letters::show)).tagged(&[]),
+    Route::get(CONTENT, "/v1/dead-letters/{id}", "Shows a dead letter.", run!(dead_letters::show))
+        .tagged(&[]),
     Route::post(
         OPERATE,
         "/v1/dead-letters/{id}/revisions",
@@ -431,7 +433,8 @@ pub static ROUTES: &[Route] = &[
         .object(checkpoints::CREATE)
         .statuses(&[201])
         .links(TO_CHECKPOINT),
-    Route::get(READ, "/v1/checkpoints/{checkpoint}", "Shows a checkpoint.", run!(checkpoints::show)).tagged(&[]),
+    Route::get(READ, "/v1/checkpoints/{checkpoint}", "Shows a checkpoint.", run!(checkpoints::show))
+        .tagged(&[]),
     Route::delete(
         OPERATE,
         "/v1/checkpoints/{checkpoint}",

@@ -61,7 +61,7 @@ async fn what_does_not_exist_is_a_problem_with_the_nearest_name() {
     );
     let reply = service.delete("/v1/events").await;
     reply.problem(405, "method-not-allowed");
-    assert_eq!(reply.headers["allow"], "POST, GET");
+    assert_eq!(reply.headers["allow"], "POST, GET, HEAD");
     let page = service.get("/problems/no-route").await.is(200);
     assert!(page.text().contains("status 404"), "{}", page.text());
     let problem = service.post_json("/v1/groups", serde_json::json!({"name": "mail", "typ": "a"})).await;

@@ -91,8 +91,8 @@ async fn a_dead_letter_is_edited_under_its_tag_and_keeps_the_published_event() {
     let text = letter.to_string();
     assert!(text.contains("new@example.com") && text.contains("u1@example.com"), "{text}");
     for (body, code) in [
-        (json!({}), "bad-parameter"),
-        (json!({"undo": true, "patch": []}), "bad-parameter"),
+        (json!({}), "invalid"),
+        (json!({"undo": true, "patch": []}), "invalid"),
         (json!({"patch": [{"op": "remove", "path": "/nothing"}]}), "invalid"),
         (json!({"patch": [{"op": "replace", "path": "/id", "value": "e2"}]}), "invalid"),
         (json!({"patsh": []}), "unknown-parameter"),

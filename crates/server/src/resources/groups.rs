@@ -44,7 +44,7 @@ pub(crate) async fn show(call: Call) -> Answer {
 }
 
 /// The members of a group that people set. The others change while events are delivered.
-pub(crate) const SETTINGS: &[&str] = &["name", "types", "key", "createdAt", "paused"];
+pub(crate) const SETTINGS: &[&str] = &["name", "types", "key", "createdAt", "pauses"];
 
 /// The members of the body that creates a group.
 pub(crate) const CREATE: &[Member] = &[

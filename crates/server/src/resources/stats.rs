@@ -16,7 +16,7 @@ use crate::{
 
 /// The query parameter with the length of an interval.
 pub(crate) const INTERVAL: Parameter =
-    Parameter::new("interval", Shape::Duration, "The length of an interval: 30s, 1m, 1h, 1d.").required();
+    Parameter::required("interval", Shape::Duration, "The length of an interval: 30s, 1m, 1h, 1d.");
 /// The query parameter that selects the names by which events are counted.
 pub(crate) const BY: Parameter =
     Parameter::new("by", Shape::Word(&["type", "source"]), "type or source: count each of them by itself.");
