@@ -216,7 +216,17 @@ fn a_change_has_the_same_document_by_both_ways() {
     let stores = [Bench::with(&some()), Bench::with(&some())];
     let served = Served::start(&stores[1], &[]);
     let volatile = [
-        "id", "replayId", "createdAt", "mark", "planHash", "hash", "storedAt", "at", "by", "since", "expiresAt",
+        "id",
+        "replayId",
+        "createdAt",
+        "mark",
+        "planHash",
+        "hash",
+        "storedAt",
+        "at",
+        "by",
+        "since",
+        "expiresAt",
     ];
     let pairs: &[(&[&str], &str, Value)] = &[
         (
@@ -284,7 +294,8 @@ fn a_command_to_a_replay_has_the_same_document_by_both_ways() {
     }
     let served = Served::start(&stores[1], &[]);
     let volatile = ["id", "replayId", "createdAt", "updatedAt", "planHash", "effective", "withGroups"];
-    let first = stores[0].json(&["replay", "--all", "--group", "mail", "--rate", "1", "--ramp", "1", "--detach"]);
+    let first =
+        stores[0].json(&["replay", "--all", "--group", "mail", "--rate", "1", "--ramp", "1", "--detach"]);
     let plan = served.post("/v1/plans", &json!({"all": true}));
     let start = json!({
         "all": true, "mark": plan["mark"], "hash": plan["planHash"], "group": "mail", "rate": 1, "ramp": [1],
