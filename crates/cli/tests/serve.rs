@@ -227,6 +227,7 @@ fn a_change_has_the_same_document_by_both_ways() {
         "by",
         "since",
         "expiresAt",
+        "createdBy",
     ];
     let pairs: &[(&[&str], &str, Value)] = &[
         (

@@ -262,3 +262,68 @@ async fn every_event_survives_the_way_through_a_cloudevent() {
     service.stop().await;
     other.stop().await;
 }
+
+/// Members of an event with the names of attributes that say something else are not written as these attributes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_named_like_an_attribute_is_not_taken_for_it() {
+    let service = accepting_all().await;
+    let members = [
+        (r#""specversion":"9""#, "specversion"),
+        (r#""time":"noon""#, "time"),
+        (r#""eventmetadata":"q""#, "eventmetadata"),
+        (r#""eventmembers":"q""#, "eventmembers"),
+        (r#""data_base64":"zz""#, "data_base64"),
+        (r#""data_base64":"YWJj","data":1"#, "data_base64"),
+        (r#""datacontenttype":5"#, "datacontenttype"),
+        (r#""datacontenttype":"text/\u0000""#, "datacontenttype"),
+    ];
+    for (n, (member, name)) in members.iter().enumerate() {
+        let id = format!("m{n}");
+        let event = format!(
+            r#"{{"id":"{id}","type":"a.b","version":"1.0","timestamp":"2024-01-15T10:30:00Z","source":"svc","metadata":{{"m":1}},"userId":"u",{member}}}"#
+        );
+        service.post("/v1/events", "application/json", event).await.is(201);
+        let path = format!("/v1/events/{id}");
+        let structured = accepting(&service, &path, STRUCTURED).await.is(200);
+        let document = structured.json();
+        assert_eq!(
+            (&document["specversion"], &document["time"]),
+            (&json!("1.0"), &json!("2024-01-15T10:30:00Z"))
+        );
+        assert_eq!(
+            structured.text().matches(&format!("\"{name}\":")).count(),
+            usize::from(document.get(name).is_some())
+        );
+        // The same event, by both modes. The header of a body in JSON would add the type of its data.
+        service.post("/v1/events", STRUCTURED, structured.text()).await.is(200);
+        let reply = service.get(&format!("{path}?cloudevent=binary")).await.is(200);
+        if !reply.body.is_empty() {
+            continue;
+        }
+        let mut again = Request::post(service.url("/v1/events"));
+        for (header, value) in &reply.headers {
+            if header.as_str().starts_with("ce-") || header == "content-type" {
+                again = again.header(header, value);
+            }
+        }
+        service.send(again.body(Body::from(reply.body)).unwrap()).await.is(200);
+    }
+}
+
+/// Data of a media type that is not JSON is a string in a document, and its characters in a body. The type is kept without data, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn text_is_a_string_in_a_document_and_its_characters_in_a_body() {
+    let service = accepting_all().await;
+    let text = r#"{"specversion":"1.0","id":"t1","source":"s","type":"a.b","time":"2024-01-15T10:30:00Z","datacontenttype":"text/plain","data":"h\u00e9llo \"q\"\n"}"#;
+    service.post("/v1/events", STRUCTURED, text).await.is(201);
+    let reply = service.get("/v1/events/t1?cloudevent=binary").await.is(200);
+    assert_eq!(
+        (reply.text().as_str(), &reply.headers["content-type"]),
+        ("héllo \"q\"\n", &"text/plain".parse().unwrap())
+    );
+    binary(&service, &[("ce-id", "t2"), ("content-type", "text/plain")], "").await.is(201);
+    let reply = service.get("/v1/events/t2?cloudevent=binary").await.is(200);
+    assert_eq!((reply.body.len(), &reply.headers["content-type"]), (0, &"text/plain".parse().unwrap()));
+    let document = accepting(&service, "/v1/events/t2", STRUCTURED).await.is(200).json();
+    assert_eq!((&document["datacontenttype"], document.get("data")), (&json!("text/plain"), None));
+}

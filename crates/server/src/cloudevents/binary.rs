@@ -40,16 +40,15 @@ pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<CloudEvent, Prob
         }
     }
     let media = headers.get(header::CONTENT_TYPE).map(|media| media.to_str().unwrap_or("?").to_owned());
-    if body.is_empty() {
-        return Ok(event);
+    if !body.is_empty() {
+        event.data = Some(match is_json(media.as_deref()) {
+            true => Data::Json(
+                serde_json::from_slice(body)
+                    .map_err(|error| bad(None, format!("its data is not JSON: {error}")))?,
+            ),
+            false => Data::Base64(base64::engine::general_purpose::STANDARD.encode(body)),
+        });
     }
-    event.data = Some(match is_json(media.as_deref()) {
-        true => Data::Json(
-            serde_json::from_slice(body)
-                .map_err(|error| bad(None, format!("its data is not JSON: {error}")))?,
-        ),
-        false => Data::Base64(base64::engine::general_purpose::STANDARD.encode(body)),
-    });
     if let Some(media) = media {
         event.attributes.push(("datacontenttype".to_owned(), text(&media)?));
     }

@@ -16,6 +16,14 @@ pub(super) const ENTITIES: [&str; 3] = ["userId", "courseId", "labId"];
 /// Members of an event that are not attributes. An attribute with such a name would collide with the member.
 const RESERVED: [&str; 4] = ["timestamp", "metadata", "data", "specversion"];
 
+/// Whether an attribute of this name says something else than a member of this name.
+pub(super) fn is_taken(name: &str) -> bool {
+    name == "specversion"
+        || name == METADATA
+        || name == OTHERS
+        || RENAMED.iter().any(|(attribute, _)| *attribute == name)
+}
+
 /// Whether a name is a valid attribute name: lower-case letters and digits only.
 pub(super) fn is_attribute(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

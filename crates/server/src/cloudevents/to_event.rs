@@ -76,7 +76,7 @@ pub(crate) fn event_of(cloud: &CloudEvent, members: &Members, times: &Times) -> 
             METADATA => event.put("metadata", &json_in(METADATA, value)?),
             OTHERS => {}
             // The `eventmembers` attribute contains the same member with its original case.
-            other if others.keys().any(|name| name.eq_ignore_ascii_case(other)) => {}
+            other if others.keys().any(|name| name != other && name.eq_ignore_ascii_case(other)) => {}
             other => event.put(&members.of_attribute(other)?, value.get()),
         }
     }

@@ -8,7 +8,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::{
     STRUCTURED, VERSION,
     binary::{PREFIX, encoded},
-    names::{ENTITIES, METADATA, OTHERS, RENAMED, is_attribute},
+    is_json,
+    names::{ENTITIES, METADATA, OTHERS, RENAMED, is_attribute, is_taken},
     structured::{is_value, pairs_of},
 };
 use crate::{
@@ -63,7 +64,13 @@ pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
         headers.insert(name, value);
     }
     let body = match written.data {
-        None => return Ok(response),
+        None => {
+            if let Some(media) = media {
+                headers.insert(header::CONTENT_TYPE, media.try_into().map_err(unwritable)?);
+            }
+            return Ok(response);
+        }
+        Some(Content::Json(text)) if !is_json(media.as_deref()) => plain(text).into_bytes(),
         Some(Content::Json(text)) => text.into_bytes(),
         Some(Content::Base64(text)) => {
             base64::engine::general_purpose::STANDARD.decode(text).map_err(unwritable)?
@@ -73,6 +80,11 @@ pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
     headers.insert(header::CONTENT_TYPE, media.try_into().map_err(unwritable)?);
     *response.body_mut() = Body::from(body);
     Ok(response)
+}
+
+/// Returns the characters of a JSON string, or the JSON text of another value: data of a media type that is not JSON.
+fn plain(text: String) -> String {
+    serde_json::from_str(&text).unwrap_or(text)
 }
 
 fn document(stored: &StoredEvent) -> Result<String, Problem> {
@@ -97,6 +109,7 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
     let mut written = Written { attributes: Vec::with_capacity(pairs.len()), data: None };
     let mut others = Vec::new();
     let lower = |name: &str| name.to_ascii_lowercase();
+    let has_data = pairs.iter().any(|(name, _)| name == "data");
     for (name, value) in &pairs {
         let text = value.get();
         let renamed = RENAMED.iter().find(|(_, member)| member == name).map(|(attribute, _)| *attribute);
@@ -106,12 +119,16 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
         let is_alone = pairs.iter().filter(|(other, _)| lower(other) == lower(name)).count() == 1;
         match name.as_str() {
             "data" => written.data = Some(Content::Json(text.to_owned())),
-            "data_base64" => {
+            "data_base64" if is_base64(text) && !has_data => {
                 written.data = Some(Content::Base64(serde_json::from_str(text).map_err(unwritable)?));
             }
             "metadata" if text == "{}" => {}
             "metadata" => written.attributes.push((METADATA.to_owned(), json(text)?)),
             _ if text == "null" => {}
+            // The attribute of this name says something else, or cannot have this value.
+            _ if is_taken(name) || (name == "datacontenttype" && !is_media(text)) => {
+                others.push(format!("{}:{text}", json(name)?));
+            }
             _ if (is_plain || is_id) && is_alone && is_value(value) => {
                 written.attributes.push((lower(&attribute), text.to_owned()));
                 // The attribute name is lower case. The member is therefore also stored with its original case.
@@ -126,6 +143,18 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
         written.attributes.push((OTHERS.to_owned(), json(&format!("{{{}}}", others.join(",")))?));
     }
     Ok(written)
+}
+
+/// Whether a JSON value is bytes in base64.
+fn is_base64(value: &str) -> bool {
+    let text = serde_json::from_str::<String>(value);
+    text.is_ok_and(|text| base64::engine::general_purpose::STANDARD.decode(text).is_ok())
+}
+
+/// Whether a JSON value is a text that fits the header `Content-Type`.
+fn is_media(value: &str) -> bool {
+    let text = serde_json::from_str::<String>(value);
+    text.is_ok_and(|text| HeaderValue::try_from(text).is_ok())
 }
 
 fn json(text: &str) -> Result<String, Problem> {
