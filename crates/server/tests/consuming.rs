@@ -194,7 +194,7 @@ async fn requests_that_make_no_sense_are_refused() {
     }
     let late = json!([{"receipt": "x", "outcome": "ok", "afterMs": 5}]);
     let reply = service.post_json("/v1/groups/mail/settle", late).await;
-    reply.problem(400, "bad-parameter");
+    reply.problem(422, "invalid");
     assert_eq!(settle(&service, json!([{"receipt": "x", "outcome": "ok"}])).await, ["expired"]);
     service.stop().await;
 }

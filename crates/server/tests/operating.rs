@@ -111,7 +111,7 @@ async fn what_cannot_be_undone_is_done_by_its_hash_alone() {
     // Erasure.
     let request = json!({"userId": "u0"});
     let reply = service.post_json("/v1/erasures", request.clone()).await;
-    reply.problem(400, "bad-parameter");
+    reply.problem(422, "invalid");
     let would =
         service.post_json("/v1/erasures", json!({"userId": "u0", "dryRun": true})).await.is(200).json();
     assert_eq!((&would["erased"], &would["dryRun"]), (&json!(3), &json!(true)), "{would}");
@@ -170,7 +170,7 @@ async fn dead_letters_are_found_counted_and_discarded() {
     let would = service.post_json("/v1/discards", request).await.is(200).json();
     assert_eq!(would["requested"], 2, "{would}");
     let reply = service.post_json("/v1/discards", json!({"group": "mail", "reason": "test"})).await;
-    reply.problem(400, "bad-parameter");
+    reply.problem(422, "invalid");
     let request = json!({"group": "mail", "reason": "test", "hash": would["hash"]});
     let done = service.post_json("/v1/discards", request).await.is(200).json();
     assert_eq!(done["discarded"], 2, "{done}");

@@ -105,7 +105,7 @@ async fn atomic_is_all_or_nothing() {
     service
         .post("/v1/events?atomic=true&delay=5s", "application/json", registered("e9", "u"))
         .await
-        .problem(400, "bad-parameter");
+        .problem(422, "invalid");
     service.stop().await;
 }
 

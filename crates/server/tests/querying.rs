@@ -44,7 +44,7 @@ async fn pages_give_each_event_once() {
     service
         .get("/v1/events?from=2024-02-01T00:00:00Z&to=2024-01-01T00:00:00Z")
         .await
-        .problem(400, "bad-parameter");
+        .problem(422, "invalid");
     service.get("/v1/events?where=data.x%20%3E").await.problem(400, "bad-parameter");
     service.stop().await;
 }

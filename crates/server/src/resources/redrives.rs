@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     answer::{json, json_with},
+    body::Whole,
     call::{Answer, Call},
     problem::Problem,
     query::{bad, contradiction},
@@ -57,7 +58,7 @@ struct LettersBody {
     group: Option<String>,
     fingerprint: Texts,
     all: bool,
-    limit: Option<u64>,
+    limit: Option<Whole>,
     dry_run: bool,
     reason: Option<String>,
     hash: Option<String>,
@@ -66,7 +67,7 @@ struct LettersBody {
 impl LettersBody {
     fn letters(&self, verb: &'static str) -> Result<Letters, Problem> {
         let group = self.group.as_deref().map(name::group).transpose();
-        let limit = self.limit.map(|limit| number::limit(&limit.to_string())).transpose();
+        let limit = self.limit.map(|limit| number::limit(&limit.0.to_string())).transpose();
         let query = DeadLetterQuery {
             group: group.map_err(|error| bad("group", &error))?,
             fingerprints: self.fingerprint.read("fingerprint", name::name)?.into_iter().collect(),
