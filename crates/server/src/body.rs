@@ -1,10 +1,14 @@
 //! Request bodies. A size limit applies to the compressed and to the decompressed body.
 
-use std::io::Read;
+use std::{fmt, io::Read};
 
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
 
 use crate::problem::{Code, Problem};
 
@@ -77,6 +81,40 @@ pub(crate) fn unsupported(media: &str, taken: &str) -> Problem {
         .hint("set the header Content-Type")
 }
 
+/// A whole number in a body. JSON has one type of numbers, so `5.0` is the whole number 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whole(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WholeVisitor)
+    }
+}
+
+struct WholeVisitor;
+
+impl Visitor<'_> for WholeVisitor {
+    type Value = Whole;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number from 0")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
+        Ok(Whole(number))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Whole, E> {
+        /// The first number above all numbers of 64 bits.
+        const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+        match number.fract() == 0.0 && (0.0..BEYOND).contains(&number) {
+            // The cast is lossless, because the number is whole and in range.
+            true => Ok(Whole(number as u64)),
+            false => Err(E::invalid_value(Unexpected::Float(number), &self)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -91,6 +129,18 @@ mod tests {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         packer.write_all(bytes).unwrap();
         packer.finish().unwrap()
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        for (text, number) in
+            [("5", 5), ("5.0", 5), ("5e2", 500), ("0", 0), ("18446744073709551615", u64::MAX)]
+        {
+            assert_eq!(serde_json::from_str::<Whole>(text).unwrap(), Whole(number), "{text}");
+        }
+        for text in ["5.5", "-1", "-1.0", "1e20", "\"5\"", "true", "[]"] {
+            assert!(serde_json::from_str::<Whole>(text).is_err(), "{text}");
+        }
     }
 
     #[tokio::test]

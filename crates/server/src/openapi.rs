@@ -227,7 +227,7 @@ fn content(body: Taken) -> Value {
             let batch = json!({"type": "array", "items": cloud_event(&["specversion"]), "minItems": 1});
             json!({
                 "application/json": {"schema": {"anyOf": [event, events]}},
-                "application/x-ndjson": {"schema": {"type": "string"}},
+                "application/x-ndjson": {},
                 "application/cloudevents+json": {"schema": cloud_event(&["specversion", "id", "type"])},
                 "application/cloudevents-batch+json": {"schema": batch},
             })
@@ -250,6 +250,17 @@ fn event() -> Value {
             "metadata": {"type": "object"},
             "data": {},
         },
+        "examples": [{
+            "id": "evt-1",
+            "type": "user.registered",
+            "version": "1.0",
+            "timestamp": "2024-01-15T10:30:00Z",
+            "source": "user-service",
+            "correlationId": "c-1",
+            "userId": "user-1",
+            "metadata": {},
+            "data": {"email": "user-1@example.com", "registrationMethod": "email"},
+        }],
     })
 }
 

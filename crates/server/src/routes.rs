@@ -247,6 +247,11 @@ const TO_PLAN: &[Link] = &[link("/v1/kept-plans/{id}", "/id")];
 const TO_REPLAY: &[Link] = &[link("/v1/replays/{id}", "/replayId")];
 const TO_CHECKPOINT: &[Link] = &[link("/v1/checkpoints/{checkpoint}", "/id")];
 const TO_SCHEMA: &[Link] = &[link("/v1/schemas/{type}", "/eventType")];
+const TO_FIRST_PLAN: &[Link] = &[link("/v1/kept-plans/{id}", "/0/id")];
+const TO_FIRST_REPLAY: &[Link] = &[link("/v1/replays/{id}", "/0/id")];
+const TO_FIRST_CHECKPOINT: &[Link] = &[link("/v1/checkpoints/{checkpoint}", "/0/id")];
+const TO_FIRST_TOKEN: &[Link] = &[link("/v1/tokens/{token}", "/0/id")];
+const TO_SCHEDULED: &[Link] = &[link("/v1/scheduled/{id}", "/scheduled/0/event/id")];
 const TO_TOKEN: &[Link] = &[link("/v1/tokens/{token}", "/id")];
 
 const AFTER: Parameter =
@@ -383,7 +388,8 @@ pub static ROUTES: &[Route] = &[
         .links(TO_PLAN),
     Route::get(READ, "/v1/kept-plans", "Lists kept plans.", run!(kept_plans::list))
         .query(&[LIMIT])
-        .gives(LIST),
+        .gives(LIST)
+        .links(TO_FIRST_PLAN),
     Route::get(READ, "/v1/kept-plans/{id}", "Shows a kept plan.", run!(kept_plans::show)).tagged(&[]),
     Route::get(
         CONTENT,
@@ -413,7 +419,10 @@ pub static ROUTES: &[Route] = &[
         .object(plans::START)
         .statuses(&[202])
         .links(TO_REPLAY),
-    Route::get(READ, "/v1/replays", "Lists replays.", run!(replays::list)).query(&[LIMIT]).gives(LIST),
+    Route::get(READ, "/v1/replays", "Lists replays.", run!(replays::list))
+        .query(&[LIMIT])
+        .gives(LIST)
+        .links(TO_FIRST_REPLAY),
     Route::get(READ, "/v1/replays/{id}", "Shows a replay.", run!(replays::show))
         .streams()
         .gives(&[OBJECT, STREAM]),
@@ -428,7 +437,9 @@ pub static ROUTES: &[Route] = &[
     Route::post(OPERATE, "/v1/replays/{id}/pace", "Changes the pace of a replay.", run!(plans::pace))
         .object(plans::PACE),
     Route::post(OPERATE, "/v1/replays/{id}/cancel", "Ends a replay.", run!(plans::cancel)),
-    Route::get(READ, "/v1/checkpoints", "Lists checkpoints.", run!(checkpoints::list)).gives(LIST),
+    Route::get(READ, "/v1/checkpoints", "Lists checkpoints.", run!(checkpoints::list))
+        .gives(LIST)
+        .links(TO_FIRST_CHECKPOINT),
     Route::post(OPERATE, "/v1/checkpoints", "Makes a checkpoint.", run!(checkpoints::create))
         .object(checkpoints::CREATE)
         .statuses(&[201])
@@ -461,7 +472,8 @@ pub static ROUTES: &[Route] = &[
         .query(&[VERSION]),
     Route::get(READ, "/v1/scheduled", "Lists events that wait for their time.", run!(scheduled::list))
         .query(&[LIMIT])
-        .gives(PAGE),
+        .gives(PAGE)
+        .links(TO_SCHEDULED),
     Route::delete(
         OPERATE,
         "/v1/scheduled/{id}",
@@ -471,7 +483,7 @@ pub static ROUTES: &[Route] = &[
     Route::get(READ, "/v1/audit", "Shows what operators did.", run!(audit::list))
         .query(audit::PARAMETERS)
         .gives(LIST),
-    Route::get(ADMIN, "/v1/tokens", "Lists tokens.", run!(tokens::list)).gives(LIST),
+    Route::get(ADMIN, "/v1/tokens", "Lists tokens.", run!(tokens::list)).gives(LIST).links(TO_FIRST_TOKEN),
     Route::post(ADMIN, "/v1/tokens", "Creates a token.", run!(tokens::create))
         .object(tokens::CREATE)
         .forgets()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// A pattern for text without NUL.
 const NO_NUL: &str = r"^[^\x00]*$";
 /// A pattern for a duration with its unit, such as `90s` or `1h30m`.
-const DURATION: &str = "^([0-9]{1,9}ms|[0-9]{1,5}[smhdw]){1,4}$";
+const DURATION: &str = "^(0|([0-9]{1,9}ms|[0-9]{1,5}[smhdw]){1,4})$";
 /// A pattern for milliseconds, or a duration with its unit.
 const DELAY: &str = "^([0-9]{1,12}|([0-9]{1,9}ms|[0-9]{1,5}[smhdw]){1,4})$";
 /// A pattern for a duration of at most one day, or milliseconds.
@@ -17,7 +17,7 @@ const LIMIT: &str =
     "^([1-9][0-9]{2,6}(ms)?|[1-7][0-9]{0,4}s|[89][0-9]{0,3}s|[1-9][0-9]{0,2}m|([1-9]|1[0-9]|2[0-4])h|1d)$";
 /// A pattern for the times that are neither RFC 3339 nor a date.
 const RELATIVE: &str =
-    "^(now|(today|yesterday)( ([01][0-9]|2[0-3]):[0-5][0-9])?|([0-9]{1,9}ms|[0-9]{1,5}[smhdw])( ago)?)$";
+    "^(now|(today|yesterday)( ([01][0-9]|2[0-3]):[0-5][0-9])?|0|([0-9]{1,9}ms|[0-9]{1,5}[smhdw])( ago)?)$";
 
 /// The values that a parameter or a member may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

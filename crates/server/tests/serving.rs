@@ -89,6 +89,45 @@ async fn the_description_of_the_api_is_the_committed_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_null_is_left_out_and_a_whole_number_may_have_a_point() {
+    let service = Service::new().await;
+    let body = json!({"name": "mail", "at": null, "type": null, "key": null, "segments": 8.0});
+    let made = service.post_json("/v1/groups", body).await.is(201).json();
+    assert_eq!((&made["segments"], &made["key"]), (&json!(8), &json!("event")), "{made}");
+    let reply = service.post_json("/v1/groups", json!({"name": null})).await;
+    reply.problem(400, "bad-parameter");
+    let reply = service.post_json("/v1/groups", json!({"name": "x", "segments": 1.5})).await;
+    reply.problem(400, "bad-parameter");
+    let body = json!({"all": true, "limit": 3.0, "checkSchemas": null});
+    service.post_json("/v1/plans", body).await.is(200);
+    let reply = service.post_json("/v1/plans", json!({"all": null, "alll": null})).await;
+    assert_eq!(reply.problem(400, "unknown-parameter")["hint"], "did you mean all?");
+    service.post_json("/v1/checkpoints", json!({"name": "a", "metadata": {"kept": null}})).await.is(201);
+    let found = service.get("/v1/checkpoints/a").await.is(200).json();
+    assert_eq!(found["metadata"], json!({"kept": null}));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_do_not_fit_each_other_are_told_from_bad_values() {
+    let service = Service::new().await;
+    for path in
+        ["/v1/events?atomic=true&partial=ok", "/v1/events?expiresIn=1h&expiresAt=2100-01-01T00:00:00Z"]
+    {
+        let reply = service.post(path, "application/json", registered("e1", "u1")).await;
+        reply.problem(422, "invalid");
+    }
+    for body in [json!({}), json!({"rate": 1, "delay": 5})] {
+        service.post_json("/v1/replays/x/pace", body).await.problem(422, "invalid");
+    }
+    let reply = service.post_json("/v1/replays/x/pace", json!({"rate": 0})).await;
+    reply.problem(400, "bad-parameter");
+    let nameless = json!({"document": {}, "version": ""});
+    service.post_json("/v1/schemas/x", nameless).await.problem(400, "bad-parameter");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_an_id_which_may_be_the_clients() {
     let service = Service::new().await;
     let request =

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::{
     answer::{json, raw},
     app::App,
+    body::Whole,
     call::{Answer, Call},
     consuming::{Consuming, Handed, Outcome, Pool, Receipt, SettleEffect},
     problem::{Code, Problem, Repeat},
@@ -57,15 +58,15 @@ pub(crate) const STREAM: &[Parameter] = &[
 #[derive(Deserialize)]
 #[serde(default)]
 struct FetchBody {
-    max: usize,
-    wait: u64,
+    max: Whole,
+    wait: Whole,
     timeout: Option<Time>,
     client: Option<String>,
 }
 
 impl Default for FetchBody {
     fn default() -> Self {
-        Self { max: 10, wait: 0, timeout: None, client: None }
+        Self { max: Whole(10), wait: Whole(0), timeout: None, client: None }
     }
 }
 
@@ -73,14 +74,14 @@ impl Default for FetchBody {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Time {
-    Milliseconds(u64),
+    Milliseconds(Whole),
     Text(String),
 }
 
 impl Time {
     fn text(&self) -> String {
         match self {
-            Self::Milliseconds(milliseconds) => milliseconds.to_string(),
+            Self::Milliseconds(milliseconds) => milliseconds.0.to_string(),
             Self::Text(text) => text.clone(),
         }
     }
@@ -106,10 +107,11 @@ fn consuming(app: &App) -> Result<&Consuming, Problem> {
 pub(crate) async fn fetch(mut call: Call) -> Answer {
     let group = call.read_path("group", name::group)?;
     let body: FetchBody = call.json(FETCH).await?;
-    if !(1..=MOST).contains(&body.max) {
+    let max = body.max.0 as usize;
+    if !(1..=MOST).contains(&max) {
         return Err(bad("max", &format!("it is a whole number from 1 to {MOST}")));
     }
-    if body.wait > LONGEST_WAIT {
+    if body.wait.0 > LONGEST_WAIT {
         return Err(bad("wait", &format!("it is a number of seconds from 0 to {LONGEST_WAIT}")));
     }
     let limit =
@@ -117,8 +119,8 @@ pub(crate) async fn fetch(mut call: Call) -> Answer {
     let limit = limit.unwrap_or(call.app.settings.handler_timeout);
     let consuming = consuming(&call.app)?;
     let pool = consuming.pool(&group).await?;
-    let wait = Duration::from_secs(body.wait);
-    let handed = wait_for(&call.app, &pool, body.max, limit, wait).await;
+    let wait = Duration::from_secs(body.wait.0);
+    let handed = wait_for(&call.app, &pool, max, limit, wait).await;
     tracing::debug!(group, client = body.client, deliveries = handed.len(), "fetched");
     let deadline = later(app::clock().now(), limit).to_string();
     let mut text = b"{\"deliveries\":[".to_vec();
@@ -161,7 +163,7 @@ fn write(handed: &Handed, consuming: &Consuming, deadline: &str, text: &mut Vec<
 struct Settlement {
     receipt: String,
     outcome: Word,
-    after_ms: Option<u64>,
+    after_ms: Option<Whole>,
     error: Option<String>,
 }
 
@@ -233,7 +235,7 @@ pub(crate) async fn settle(mut call: Call) -> Answer {
 
 fn outcome(settlement: &Settlement, limit: Duration) -> Result<Outcome, Problem> {
     let Settlement { outcome, after_ms, error, .. } = settlement;
-    let after = after_ms.map(Duration::from_millis);
+    let after = after_ms.map(|after| Duration::from_millis(after.0));
     if after.is_some_and(|after| after > Duration::from_secs(24 * 3600)) {
         return Err(bad("afterMs", "it is at most one day"));
     }

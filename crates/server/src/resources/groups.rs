@@ -23,6 +23,7 @@ use serde::Deserialize;
 use super::filter::{NAMES, Texts};
 use crate::{
     answer::{json, json_with, rows},
+    body::Whole,
     call::{Answer, Call},
     problem::{Code, Problem},
     query::bad,
@@ -63,7 +64,7 @@ struct CreateBody {
     types: Texts,
     at: String,
     key: Option<String>,
-    segments: u16,
+    segments: Whole,
 }
 
 impl Default for CreateBody {
@@ -73,7 +74,7 @@ impl Default for CreateBody {
             types: Texts::default(),
             at: "head".to_owned(),
             key: None,
-            segments: DEFAULT_SEGMENTS,
+            segments: Whole(DEFAULT_SEGMENTS.into()),
         }
     }
 }
@@ -86,7 +87,7 @@ pub(crate) async fn create(mut call: Call) -> Answer {
         name: name::group(&body.name).map_err(|error| bad("name", &error))?,
         types: body.types.read("type", name::name)?.iter().map(TypePattern::new).collect(),
         key: key.unwrap_or_default(),
-        segments: name::segments(&body.segments.to_string()).map_err(|error| bad("segments", &error))?,
+        segments: name::segments(&body.segments.0.to_string()).map_err(|error| bad("segments", &error))?,
     };
     let made = groups::create(&call.app.store, &call.actor(), &spec, &body.at).await?;
     let status = if made.created { StatusCode::CREATED } else { StatusCode::OK };

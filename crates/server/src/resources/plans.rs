@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     answer::{json, json_with},
+    body::Whole,
     call::{Answer, Call},
     problem::{Code, Problem},
     query::{bad, contradiction},
@@ -68,7 +69,7 @@ pub(super) struct PlanBody {
     #[serde(flatten)]
     filter: FilterBody,
     pub(super) all: bool,
-    limit: Option<u64>,
+    limit: Option<Whole>,
     checkpoint: Option<String>,
     allow_gap: bool,
     mark: Option<String>,
@@ -86,7 +87,7 @@ impl PlanBody {
                 allow_gap: self.allow_gap,
             },
         };
-        let limit = self.limit.map(|limit| number::limit(&limit.to_string()));
+        let limit = self.limit.map(|limit| number::limit(&limit.0.to_string()));
         let mark = self.mark.as_deref().map(cursor);
         Ok(PlannedSelection {
             selection,
@@ -119,8 +120,8 @@ pub(super) struct StartBody {
     pub(super) group: Texts,
     rate: Option<f64>,
     delay: Option<Delay>,
-    batch_size: Option<usize>,
-    ramp: Vec<u64>,
+    batch_size: Option<Whole>,
+    ramp: Vec<Whole>,
     stop_after_failures: Option<Limit>,
 }
 
@@ -128,7 +129,7 @@ pub(super) struct StartBody {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Limit {
-    Events(u64),
+    Events(Whole),
     Text(String),
 }
 
@@ -136,7 +137,7 @@ enum Limit {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Delay {
-    Milliseconds(u64),
+    Milliseconds(Whole),
     Text(String),
 }
 
@@ -147,10 +148,10 @@ impl StartBody {
         }
         let rate = self.rate.map(|rate| number::rate(&rate.to_string())).transpose();
         let delay = self.delay.as_ref().map(|delay| match delay {
-            Delay::Milliseconds(milliseconds) => number::delay(&milliseconds.to_string()),
+            Delay::Milliseconds(milliseconds) => number::delay(&milliseconds.0.to_string()),
             Delay::Text(text) => number::delay(text),
         });
-        let batch_size = self.batch_size.map(|size| number::batch_size(&size.to_string()));
+        let batch_size = self.batch_size.map(|size| number::batch_size(&size.0.to_string()));
         Ok(PaceRequest {
             delay: delay.transpose().map_err(|error| bad("delay", &error))?,
             rate: rate.map_err(|error| bad("rate", &error))?,
@@ -162,14 +163,14 @@ impl StartBody {
 impl StartBody {
     fn stops(&self) -> Result<StopRequest, Problem> {
         for events in &self.ramp {
-            number::limit(&events.to_string()).map_err(|error| bad("ramp", &error))?;
+            number::limit(&events.0.to_string()).map_err(|error| bad("ramp", &error))?;
         }
         let failure_limit = self.stop_after_failures.as_ref().map(|limit| match limit {
-            Limit::Events(events) => number::failure_limit(&events.to_string()),
+            Limit::Events(events) => number::failure_limit(&events.0.to_string()),
             Limit::Text(text) => number::failure_limit(text),
         });
         Ok(StopRequest {
-            ramp: self.ramp.clone(),
+            ramp: self.ramp.iter().map(|events| events.0).collect(),
             failure_limit: failure_limit.transpose().map_err(|error| bad("stopAfterFailures", &error))?,
         })
     }

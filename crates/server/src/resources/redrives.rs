@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     answer::{json, json_with},
+    body::Whole,
     call::{Answer, Call},
     problem::Problem,
     query::{bad, contradiction},
@@ -61,7 +62,7 @@ struct LettersBody {
     group: Option<String>,
     fingerprint: Texts,
     all: bool,
-    limit: Option<u64>,
+    limit: Option<Whole>,
     dry_run: bool,
     reason: Option<String>,
     hash: Option<String>,
@@ -74,7 +75,7 @@ impl LettersBody {
 
     fn letters_in(&self, verb: &'static str, state: DeadLetterState) -> Result<Letters, Problem> {
         let group = self.group.as_deref().map(name::group).transpose();
-        let limit = self.limit.map(|limit| number::limit(&limit.to_string())).transpose();
+        let limit = self.limit.map(|limit| number::limit(&limit.0.to_string())).transpose();
         let query = DeadLetterQuery {
             group: group.map_err(|error| bad("group", &error))?,
             fingerprints: self.fingerprint.read("fingerprint", name::name)?.into_iter().collect(),

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     answer::json,
+    body::Whole,
     call::{Answer, Call},
     query::bad,
     shape::{Member, Shape},
@@ -36,8 +37,8 @@ pub(crate) const MEMBERS: &[Member] = &[
 #[serde(default, rename_all = "camelCase")]
 struct Body {
     max_age: Option<String>,
-    max_events: Option<u64>,
-    max_bytes: Option<u64>,
+    max_events: Option<Whole>,
+    max_bytes: Option<Whole>,
     to_checkpoint: Option<String>,
     #[serde(rename = "type")]
     types: Texts,
@@ -60,8 +61,8 @@ pub(crate) async fn trim(mut call: Call) -> Answer {
     let max_age = body.max_age.as_deref().map(number::duration).transpose();
     let request = TrimRequest {
         max_age: max_age.map_err(|error| bad("maxAge", &error))?,
-        max_events: body.max_events,
-        max_bytes: body.max_bytes,
+        max_events: body.max_events.map(|events| events.0),
+        max_bytes: body.max_bytes.map(|bytes| bytes.0),
         to_checkpoint: body.to_checkpoint.clone(),
         types: body.types.read("type", name::name)?,
     };
