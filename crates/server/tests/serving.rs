@@ -9,6 +9,7 @@ use axum::body::Body;
 use common::{Service, registered};
 use event_replay_server::ServeOptions;
 use http::Request;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
