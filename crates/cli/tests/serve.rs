@@ -75,6 +75,14 @@ impl Served {
     }
 }
 
+/// A test that fails leaves no server.
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn it_serves_until_it_is_told_to_end() {
     let bench = Bench::new();
