@@ -43,7 +43,7 @@ pub(crate) fn batch(events: &[StoredEvent]) -> Result<String, Problem> {
     Ok(format!("[{}]\n", documents.join(",\n")))
 }
 
-/// Returns a response with one event in binary mode.
+/// Returns a response with one event in binary mode. An event without data has the status 204.
 pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
     let written = written(stored)?;
     let mut media = None;
@@ -63,7 +63,10 @@ pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
         headers.insert(name, value);
     }
     let body = match written.data {
-        None => return Ok(response),
+        None => {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(response);
+        }
         Some(Content::Json(text)) => text.into_bytes(),
         Some(Content::Base64(text)) => {
             base64::engine::general_purpose::STANDARD.decode(text).map_err(unwritable)?
@@ -97,6 +100,7 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
     let mut written = Written { attributes: Vec::with_capacity(pairs.len()), data: None };
     let mut others = Vec::new();
     let lower = |name: &str| name.to_ascii_lowercase();
+    let has_data = pairs.iter().any(|(name, _)| name == "data");
     for (name, value) in &pairs {
         let text = value.get();
         let renamed = RENAMED.iter().find(|(_, member)| member == name).map(|(attribute, _)| *attribute);
@@ -106,9 +110,11 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
         let is_alone = pairs.iter().filter(|(other, _)| lower(other) == lower(name)).count() == 1;
         match name.as_str() {
             "data" => written.data = Some(Content::Json(text.to_owned())),
-            "data_base64" => {
-                written.data = Some(Content::Base64(serde_json::from_str(text).map_err(unwritable)?));
-            }
+            "data_base64" if text != "null" => match base64_in(text).filter(|_| !has_data) {
+                Some(data) => written.data = Some(Content::Base64(data)),
+                None => others.push(format!("{}:{text}", json(name)?)),
+            },
+            "specversion" => others.push(format!("{}:{text}", json(name)?)),
             "metadata" if text == "{}" => {}
             "metadata" => written.attributes.push((METADATA.to_owned(), json(text)?)),
             _ if text == "null" => {}
@@ -128,10 +134,17 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
     Ok(written)
 }
 
+/// Returns the base64 in a JSON value, or `None` if the value is not a string with base64.
+fn base64_in(value: &str) -> Option<String> {
+    let text: String = serde_json::from_str(value).ok()?;
+    let is_base64 = base64::engine::general_purpose::STANDARD.decode(&text).is_ok();
+    is_base64.then_some(text)
+}
+
 fn json(text: &str) -> Result<String, Problem> {
     serde_json::to_string(text).map_err(unwritable)
 }
 
 fn unwritable(error: impl std::fmt::Display) -> Problem {
-    Problem::new(Code::Internal, format!("the event cannot be written as a CloudEvent: {error}"))
+    Problem::new(Code::Invalid, format!("the event cannot be written as a CloudEvent: {error}"))
 }
