@@ -153,6 +153,7 @@ fn responses(route: &Route) -> Value {
 fn response(route: &Route, status: u16) -> Value {
     let said = match status {
         200 => "It is done.",
+        204 => return json!({"description": "It has no content: the headers say all."}),
         201 => "It was made.",
         202 => "It was accepted, and is done later.",
         _ => "Something is unhealthy.",

@@ -302,6 +302,7 @@ pub static ROUTES: &[Route] = &[
         .gives(&[STREAM]),
     Route::get(CONTENT, "/v1/events/{id}", "Shows an event.", run!(events::show))
         .query(&[events::CLOUDEVENT])
+        .statuses(&[200, 204])
         .gives(EVENT),
     Route::get(
         READ,

@@ -92,6 +92,7 @@ async fn the_description_of_the_api_is_the_committed_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_null_is_left_out_and_a_whole_number_may_have_a_point() {
     let service = Service::new().await;
+    service.publish(&[registered("e1", "u1")]).await.is(201);
     let body = json!({"name": "mail", "at": null, "type": null, "key": null, "segments": 8.0});
     let made = service.post_json("/v1/groups", body).await.is(201).json();
     assert_eq!((&made["segments"], &made["key"]), (&json!(8), &json!("event")), "{made}");
