@@ -10,6 +10,8 @@ Prints the id of each event that it handles. Ctrl-C ends it.
 import json
 import os
 import sys
+import time
+import urllib.error
 import urllib.request
 
 SERVER = os.environ.get("EVENT_REPLAY_URL", "http://127.0.0.1:7070")
@@ -21,12 +23,22 @@ def post(path, body, timeout=60):
         data=json.dumps(body).encode(),
         headers={"content-type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        return json.load(answer)
+    while True:  # again every second while the server does not answer
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise SystemExit(json.load(error)["detail"])
+        except OSError as error:
+            print(f"{error}; trying again", file=sys.stderr)
+            time.sleep(1)
 
 
-def handle(event):
-    """What the service does with an event. It may get one more than once."""
+def handle(event, replay):
+    """What the service does with an event. It may get one more than once.
+
+    `replay["isReplay"]` says that it was sent by a replay: a mailer may return then.
+    """
     print(event["id"], flush=True)
 
 
@@ -38,9 +50,10 @@ def consume(group, until_empty):
         settlements = []
         for delivery in fetched["deliveries"]:
             try:
-                handle(delivery["event"])
+                handle(delivery["event"], delivery["replay"])
                 outcome = {"outcome": "ok"}
             except Exception as error:  # what fails is tried again, and is then a dead letter
+                print(f"{delivery['event']['id']}: {error}", file=sys.stderr)
                 outcome = {"outcome": "retry", "error": str(error)}
             settlements.append({"receipt": delivery["receipt"], **outcome})
         if settlements:

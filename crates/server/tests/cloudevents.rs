@@ -263,7 +263,6 @@ async fn every_event_survives_the_way_through_a_cloudevent() {
     other.stop().await;
 }
 
-<<<<<<< HEAD
 /// Members of an event with the names of attributes that say something else are not written as these attributes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_named_like_an_attribute_is_not_taken_for_it() {
@@ -297,7 +296,8 @@ async fn a_member_named_like_an_attribute_is_not_taken_for_it() {
         );
         // The same event, by both modes. The header of a body in JSON would add the type of its data.
         service.post("/v1/events", STRUCTURED, structured.text()).await.is(200);
-        let reply = service.get(&format!("{path}?cloudevent=binary")).await.is(200);
+        let reply = service.get(&format!("{path}?cloudevent=binary")).await;
+        assert!(reply.status.is_success(), "{}", reply.text());
         if !reply.body.is_empty() {
             continue;
         }
@@ -327,7 +327,8 @@ async fn text_is_a_string_in_a_document_and_its_characters_in_a_body() {
     assert_eq!((reply.body.len(), &reply.headers["content-type"]), (0, &"text/plain".parse().unwrap()));
     let document = accepting(&service, "/v1/events/t2", STRUCTURED).await.is(200).json();
     assert_eq!((&document["datacontenttype"], document.get("data")), (&json!("text/plain"), None));
-=======
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn members_that_no_cloudevent_has_do_not_fail_the_server() {
     let service = Service::new().await;
@@ -343,7 +344,7 @@ async fn members_that_no_cloudevent_has_do_not_fail_the_server() {
     ];
     let path = "/v1/events?unknownTypes=accept";
     service.post(path, "application/x-ndjson", events.join("\n")).await.is(201);
-    service.get("/v1/events/media?cloudevent=binary").await.problem(422, "invalid");
+    service.get("/v1/events/media?cloudevent=binary").await.is(200);
     let number = service.get("/v1/events/number?cloudevent=structured").await.is(200).json();
     assert_eq!(number["eventmembers"], r#"{"data_base64":5}"#, "{number}");
     let text = service.get("/v1/events/text?cloudevent=structured").await.is(200).json();
@@ -352,5 +353,4 @@ async fn members_that_no_cloudevent_has_do_not_fail_the_server() {
     let batch = Request::get(service.url("/v1/events")).header("accept", BATCH).body(Body::empty()).unwrap();
     assert_eq!(service.send(batch).await.is(200).json().as_array().map(Vec::len), Some(3));
     service.stop().await;
->>>>>>> s1
 }

@@ -65,18 +65,15 @@ pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
     }
     let body = match written.data {
         None => {
-<<<<<<< HEAD
-            if let Some(media) = media {
-                headers.insert(header::CONTENT_TYPE, media.try_into().map_err(unwritable)?);
+            match media {
+                Some(media) => {
+                    drop(headers.insert(header::CONTENT_TYPE, media.try_into().map_err(unwritable)?))
+                }
+                None => *response.status_mut() = StatusCode::NO_CONTENT,
             }
             return Ok(response);
         }
         Some(Content::Json(text)) if !is_json(media.as_deref()) => plain(text).into_bytes(),
-=======
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            return Ok(response);
-        }
->>>>>>> s1
         Some(Content::Json(text)) => text.into_bytes(),
         Some(Content::Base64(text)) => {
             base64::engine::general_purpose::STANDARD.decode(text).map_err(unwritable)?
@@ -125,17 +122,9 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
         let is_alone = pairs.iter().filter(|(other, _)| lower(other) == lower(name)).count() == 1;
         match name.as_str() {
             "data" => written.data = Some(Content::Json(text.to_owned())),
-<<<<<<< HEAD
             "data_base64" if is_base64(text) && !has_data => {
                 written.data = Some(Content::Base64(serde_json::from_str(text).map_err(unwritable)?));
             }
-=======
-            "data_base64" if text != "null" => match base64_in(text).filter(|_| !has_data) {
-                Some(data) => written.data = Some(Content::Base64(data)),
-                None => others.push(format!("{}:{text}", json(name)?)),
-            },
-            "specversion" => others.push(format!("{}:{text}", json(name)?)),
->>>>>>> s1
             "metadata" if text == "{}" => {}
             "metadata" => written.attributes.push((METADATA.to_owned(), json(text)?)),
             _ if text == "null" => {}
@@ -159,7 +148,6 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
     Ok(written)
 }
 
-<<<<<<< HEAD
 /// Whether a JSON value is bytes in base64.
 fn is_base64(value: &str) -> bool {
     let text = serde_json::from_str::<String>(value);
@@ -170,13 +158,6 @@ fn is_base64(value: &str) -> bool {
 fn is_media(value: &str) -> bool {
     let text = serde_json::from_str::<String>(value);
     text.is_ok_and(|text| HeaderValue::try_from(text).is_ok())
-=======
-/// Returns the base64 in a JSON value, or `None` if the value is not a string with base64.
-fn base64_in(value: &str) -> Option<String> {
-    let text: String = serde_json::from_str(value).ok()?;
-    let is_base64 = base64::engine::general_purpose::STANDARD.decode(&text).is_ok();
-    is_base64.then_some(text)
->>>>>>> s1
 }
 
 fn json(text: &str) -> Result<String, Problem> {
