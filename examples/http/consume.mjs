@@ -39,7 +39,7 @@ async function post(path, body) {
   return document;
 }
 
-// What the service does with an event. It may get one more than once. `replay.isReplay` says that it was sent by a replay: a mailer
+// What the service does with an event. It may get one more than once. `replay` is there if a replay sent the event: a mailer
 // may return then.
 async function handle(event, replay) {
   console.log(event.id);

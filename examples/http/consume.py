@@ -37,7 +37,7 @@ def post(path, body, timeout=60):
 def handle(event, replay):
     """What the service does with an event. It may get one more than once.
 
-    `replay["isReplay"]` says that it was sent by a replay: a mailer may return then.
+    `replay` is there if a replay sent the event: a mailer may return then.
     """
     print(event["id"], flush=True)
 
@@ -50,7 +50,7 @@ def consume(group, until_empty):
         settlements = []
         for delivery in fetched["deliveries"]:
             try:
-                handle(delivery["event"], delivery["replay"])
+                handle(delivery["event"], delivery.get("replay"))
                 outcome = {"outcome": "ok"}
             except Exception as error:  # what fails is tried again, and is then a dead letter
                 print(f"{delivery['event']['id']}: {error}", file=sys.stderr)
