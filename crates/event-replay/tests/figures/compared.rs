@@ -189,7 +189,7 @@ impl History {
             keys => format!("{keys} blocked keys,"),
         };
         assert!(
-            said.contains(&blocked) && said.contains(&format!(" {} of them", told.parked())),
+            said.contains(&blocked) && said.contains(&format!(" {} parked behind", told.parked())),
             "{at}: {said}"
         );
         let most = told.status.segments.iter().map(|segment| segment.blocked_keys).max().unwrap();

@@ -302,11 +302,11 @@ mod tests {
     fn open_dead_letters_name_the_group_that_has_most_of_them() {
         let of = |most| open_dead_letters(5, Some(most), Some((clock().now(), Duration::ZERO))).message;
         assert!(
-            of(("mailer", 5)).contains("not handled, of group mailer, the oldest"),
+            of(("mailer", 5)).contains("5 open dead letters, all of group mailer, the oldest"),
             "{}",
             of(("mailer", 5))
         );
-        assert!(of(("mailer", 3)).contains("not handled, most of group mailer (3), the oldest"));
+        assert!(of(("mailer", 3)).contains("5 open dead letters, most of group mailer (3), the oldest"));
     }
 
     #[test]
