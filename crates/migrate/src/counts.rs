@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Position, ports::ReplayStore};
+use domain::{
+    Position,
+    ports::{ReplayStore, Stores},
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
@@ -25,9 +28,15 @@ pub(crate) struct Raise {
 }
 
 /// Waits until the calls of an earlier run have ended in the store. A run that was dropped in this process may have
-/// calls in progress. Their raises would otherwise be counted twice.
-pub(crate) async fn settle(target: &dyn ReplayStore) -> Result<(), MigrateError> {
-    repeated_if_undone(|| target.record_replayed(&[], Timestamp::now())).await.map_err(MigrateError::from)
+/// calls in progress. Their raises would otherwise be counted twice. Stores perform the writes of a partition in the order of their
+/// calls, so a write to each partition ends after them. No event has the sequence 0, so the write counts nothing.
+pub(crate) async fn settle(target: &dyn Stores) -> Result<(), MigrateError> {
+    let partitions = target.head().await?.sequences.len();
+    let nothing: Vec<Position> =
+        (0..partitions as u16).map(|partition| Position::new(partition, 0)).collect();
+    repeated_if_undone(|| target.record_replayed(&nothing, Timestamp::now()))
+        .await
+        .map_err(MigrateError::from)
 }
 
 /// Raises the counts of a batch. The last raise of each event comes at the end, because it sets the time.
