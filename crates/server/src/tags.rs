@@ -73,7 +73,7 @@ async fn check(route: &'static Route, reading: Call, wanted: &Condition) -> Resu
     let (tag, _) = tagged((resource.run)(reading).await?, members).await?;
     match wanted.matches(&tag) {
         true => Ok(()),
-        false => Err(Problem::new(Code::Stale, "the resource is not the one that If-Match names")
+        false => Err(Problem::new(Code::Stale, "If-Match names another state of the resource")
             .hint("read it again, and decide again")),
     }
 }

@@ -67,7 +67,7 @@ codes! {
     PlanChanged "plan-changed" CONFLICT "The plan has changed since it was confirmed"
         "The hash of the request differs from the hash of the present plan. Read the plan again, and confirm its hash. Nothing was changed."
     Stale "stale" PRECONDITION_FAILED "The resource has changed"
-        "The resource is not the one that the header If-Match names. Read it again, and decide again. Nothing was changed."
+        "The header If-Match names another state of the resource. Read it again, and decide again. Nothing was changed."
     StillRunning "still-running" CONFLICT "The first request under this key is still running"
         "A request with the same Idempotency-Key was sent before, and is not answered yet. Send it again later to get the answer of the first."
     KeyReused "key-reused" UNPROCESSABLE_ENTITY "Another request has this key"
