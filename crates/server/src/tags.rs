@@ -25,11 +25,11 @@ const DIGEST: usize = 12;
 
 /// Calls a route, and applies the conditions of the request.
 pub(crate) async fn call(route: &'static Route, call: Call, request_id: &str) -> Answer {
-    if let Some(wanted) = condition(call.headers(), header::IF_MATCH)? {
+    if let Some(wanted) = condition(call.headers(), &header::IF_MATCH)? {
         check(route, reading(&call), &wanted).await?;
     }
     let Some(members) = route.tagged else { return repeats::call(route, call, request_id).await };
-    let known = condition(call.headers(), header::IF_NONE_MATCH)?;
+    let known = condition(call.headers(), &header::IF_NONE_MATCH)?;
     let answer = repeats::call(route, call, request_id).await?;
     if answer.status() != StatusCode::OK || !is_json(&answer) {
         return Ok(answer);
@@ -53,8 +53,8 @@ impl Condition {
     }
 }
 
-fn condition(headers: &HeaderMap, name: HeaderName) -> Result<Option<Condition>, Problem> {
-    let Some(value) = headers.get(&name) else { return Ok(None) };
+fn condition(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Condition>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
     let text = value.to_str().map_err(|_| {
         Problem::new(Code::BadRequest, format!("the header {name} is not a list of entity tags"))
     })?;

@@ -65,11 +65,10 @@ pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
     }
     let body = match written.data {
         None => {
-            match media {
-                Some(media) => {
-                    drop(headers.insert(header::CONTENT_TYPE, media.try_into().map_err(unwritable)?))
-                }
-                None => *response.status_mut() = StatusCode::NO_CONTENT,
+            if let Some(media) = media {
+                headers.insert(header::CONTENT_TYPE, media.try_into().map_err(unwritable)?);
+            } else {
+                *response.status_mut() = StatusCode::NO_CONTENT;
             }
             return Ok(response);
         }
