@@ -17,8 +17,8 @@ use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output
   event-replay dead-letters restore --fingerprint 1f0c9a2b3d4e
   event-replay dead-letters restore --group mail --from 2h
 
-Discarded dead letters are kept for a month. A key that was parked behind one went on when it was
-discarded, and is not parked again. Exits 3 if an id is unknown.")]
+Discarded dead letters are kept for a month. A discard releases the key that was parked behind the
+dead letter; a restoration does not park it again. Exits 3 if an id is unknown.")]
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
     chosen: ChosenArgs,
