@@ -110,6 +110,9 @@ fn parameters(route: &Route) -> Vec<Value> {
     parameters
 }
 
+/// A pattern for `*`, or for a list of entity tags.
+const TAGS: &str = r#"^(\*|(W/)?"[!#-+\-~]*"(, *(W/)?"[!#-+\-~]*")*)$"#;
+
 /// Returns the headers with entity tags that a route takes.
 fn conditions(route: &Route) -> impl Iterator<Item = Value> {
     let known =
@@ -121,7 +124,7 @@ fn conditions(route: &Route) -> impl Iterator<Item = Value> {
     let known = route.tagged.map(|_| known);
     let same = route.resource().map(|_| same);
     known.into_iter().chain(same).map(|(name, about)| {
-        let schema = json!({"type": "string", "pattern": "^(W/)?\"[0-9a-f]+\"$"});
+        let schema = json!({"type": "string", "pattern": TAGS});
         json!({"name": name, "in": "header", "description": about, "schema": schema})
     })
 }

@@ -181,7 +181,10 @@ impl Route {
     pub fn resource(&self) -> Option<&'static Route> {
         ROUTES.iter().filter(|route| route.tagged.is_some()).find(|route| {
             let rest = self.path.strip_prefix(route.path);
-            self.changes() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            // A fetch and a settlement of deliveries change no setting of the group.
+            self.changes()
+                && !self.forgets
+                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     }
 

@@ -55,10 +55,20 @@ impl Condition {
 
 fn condition(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Condition>, Problem> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| {
-        Problem::new(Code::BadRequest, format!("the header {name} is not a list of entity tags"))
+    let text = value.to_str().ok().filter(|text| *text == "*" || text.split(',').all(is_tag));
+    let text = text.ok_or_else(|| {
+        Problem::new(Code::BadRequest, format!("the header {name} is not * or a list of entity tags"))
+            .hint("send the ETag of a response as it is, with its quotes")
     })?;
     Ok(Some(Condition(text.to_owned())))
+}
+
+/// Whether a text is an entity tag: visible characters in quotes, without a comma, and `W/` before them or not.
+fn is_tag(text: &str) -> bool {
+    let text = text.trim_start_matches(' ');
+    let quoted = text.strip_prefix("W/").unwrap_or(text);
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.is_some_and(|inner| inner.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",".contains(&byte)))
 }
 
 /// Refuses a change if the resource of the route has another tag. A route without such a resource refuses the condition: a
@@ -129,6 +139,19 @@ mod tests {
         assert_eq!(tag(r#"{"name":"g","lag":1}"#, &["name"]), tag(r#"{"lag":2,"name":"g"}"#, &["name"]));
         assert_ne!(tag(r#"{"name":"g"}"#, &["name"]), tag(r#"{"name":"h"}"#, &["name"]));
         assert_ne!(tag(r#"{"name":"g","lag":1}"#, &[]), tag(r#"{"name":"g","lag":2}"#, &[]));
+    }
+
+    #[test]
+    fn a_condition_is_a_list_of_tags_in_quotes() {
+        let reads = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MATCH, HeaderValue::try_from(text).unwrap());
+            condition(&headers, &header::IF_MATCH).is_ok()
+        };
+        assert!(["*", "\"ab\"", "W/\"ab\"", "\"ab\", W/\"cd\",\"\""].into_iter().all(reads));
+        assert!(
+            !["", "ab", "{}", "\"ab", "\"a b\"", "\"ab\",", "*, \"ab\"", "w/\"ab\""].into_iter().any(reads)
+        );
     }
 
     #[test]
