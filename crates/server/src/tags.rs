@@ -54,7 +54,8 @@ impl Condition {
 }
 
 fn condition(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Condition>, Problem> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    // An empty header says nothing.
+    let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| *text == "*" || text.split(',').all(is_tag));
     let text = text.ok_or_else(|| {
         Problem::new(Code::BadRequest, format!("the header {name} is not * or a list of entity tags"))
