@@ -227,7 +227,7 @@ fn content(body: Taken) -> Value {
         // Generated clients send the first media type. CloudEvents, arrays and several events in a body are for other clients.
         Taken::Events => json!({
             "application/json": {"schema": {"$ref": "#/components/schemas/Event"}},
-            "application/x-ndjson": {"schema": {"type": "string"}},
+            "application/x-ndjson": {"schema": {"type": "string", "pattern": "[!-~]"}},
         }),
     }
 }
