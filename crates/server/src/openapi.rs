@@ -110,8 +110,8 @@ fn parameters(route: &Route) -> Vec<Value> {
     parameters
 }
 
-/// A pattern for `*`, or for a list of entity tags.
-const TAGS: &str = r#"^(\*|(W/)?"[!#-+\-~]*"(, *(W/)?"[!#-+\-~]*")*)$"#;
+/// A pattern for `*`, for a list of entity tags, or for nothing.
+const TAGS: &str = r#"^(|\*|(W/)?"[!#-+\-~]*"(, *(W/)?"[!#-+\-~]*")*)$"#;
 
 /// Returns the headers with entity tags that a route takes.
 fn conditions(route: &Route) -> impl Iterator<Item = Value> {
