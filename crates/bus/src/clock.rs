@@ -1,5 +1,7 @@
 //! A clock that follows the clock of the tokio runtime. A test that pauses the runtime also pauses this clock.
 
+use std::time::Duration;
+
 use domain::{
     ports::Clock,
     time::{earlier, later},
@@ -39,9 +41,32 @@ impl Clock for RuntimeClock {
 /// equal unless a test has paused tokio's clock.
 fn runtime_now() -> Timestamp {
     let virtual_now = Instant::now().into_std();
-    let (now, monotonic_now) = (Timestamp::now(), std::time::Instant::now());
+    let (now, monotonic_now) = both_clocks();
     match virtual_now.checked_duration_since(monotonic_now) {
         Some(ahead) => later(now, ahead),
         None => earlier(now, monotonic_now.saturating_duration_since(virtual_now)),
     }
+}
+
+/// Reads the system clock and the monotonic clock at the same time. A thread that loses its processor between the two
+/// reads would shift the result, so the read with the smallest gap counts.
+fn both_clocks() -> (Timestamp, std::time::Instant) {
+    const CLOSE: Duration = Duration::from_micros(5);
+    const READS: u32 = 8;
+    let read = || {
+        let before = std::time::Instant::now();
+        let now = Timestamp::now();
+        (before.elapsed(), now, before)
+    };
+    let mut closest = read();
+    for _ in 1..READS {
+        if closest.0 <= CLOSE {
+            break;
+        }
+        let again = read();
+        if again.0 < closest.0 {
+            closest = again;
+        }
+    }
+    (closest.1, closest.2)
 }

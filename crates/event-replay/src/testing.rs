@@ -10,8 +10,9 @@ use std::{fmt::Debug, ops::Deref, sync::Arc, time::Duration};
 
 use domain::{
     DeadLetter, Event, Filter, StoredEvent,
-    ports::{DeadLetterQuery, ReadRequest, Stores},
+    ports::{Clock, DeadLetterQuery, ReadRequest, Stores},
 };
+use jiff::Timestamp;
 use storage_memory::MemoryEngine;
 use store::Store;
 
@@ -68,9 +69,9 @@ impl<S> Deref for TestService<S> {
     }
 }
 
-/// Makes a store in memory that uses the clock of the runtime.
-fn memory() -> Arc<dyn Stores> {
-    Arc::new(Store::new(MemoryEngine::new(Arc::new(RuntimeClock::default()))))
+/// Makes a store in memory with a clock.
+fn memory(clock: Arc<dyn Clock>) -> Arc<dyn Stores> {
+    Arc::new(Store::new(MemoryEngine::new(clock)))
 }
 
 fn expect<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> T {
@@ -78,12 +79,16 @@ fn expect<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> T {
 }
 
 impl<S: Send + Sync + 'static> TestService<S> {
-    /// Starts a service on a new store in memory.
+    /// Starts a service on a new store in memory. Store and service share one clock, which replaces the clock of the
+    /// service. It starts at the time of the system and follows the clock of the runtime. Under a paused clock its time
+    /// stands still while a handler works.
     ///
     /// # Panics
     /// Panics when the service cannot start.
     pub async fn start(service: impl FnOnce(Arc<dyn Stores>) -> Service<S>) -> Self {
-        Self { service: expect("starting the service", service(memory()).start().await) }
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::at(Timestamp::now()));
+        let service = service(memory(Arc::clone(&clock))).clock(clock);
+        Self { service: expect("starting the service", service.start().await) }
     }
 
     /// Waits until every group is idle: see [`RunningService::settle`].

@@ -281,6 +281,17 @@ async fn any_error_is_tried_again_unless_it_says_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_stands_still_while_a_handler_works() {
+    let service = test(|service| service).await;
+    let clock = service.bus().clock();
+    let began = clock.now();
+    assert!((0..10_000).all(|_| clock.now() == began));
+    service.advance(Duration::from_secs(120)).await;
+    assert_eq!(clock.now().duration_since(began).as_secs(), 120);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_that_cannot_be_read_as_the_payload_is_a_dead_letter_at_once() {
     #[derive(Event, Serialize, Deserialize, Debug)]
     #[event("order.placed", schema = false)]
