@@ -91,7 +91,7 @@ impl AuditEntry {
         let parts = (self.number, self.at, &self.note, &self.previous);
         // These values always serialize to JSON. If they did not, an empty text would be hashed.
         let text = serde_json::to_vec(&parts).unwrap_or_default();
-        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::hex(&Sha256::digest(text))
     }
 }
 

@@ -222,7 +222,7 @@ pub fn fingerprint(event_type: &str, error: &str) -> String {
         hasher.update(if varies { "#" } else { word });
         hasher.update(" ");
     }
-    hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    crate::hex(&hasher.finalize()[..6])
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl TokenRecord {
 /// Returns the SHA-256 of a secret, in hexadecimal. Secrets are random and 256 bits long, so a slow hash would give
 /// no further protection.
 pub fn hash_of(secret: &str) -> String {
-    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex(&Sha256::digest(secret))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
     error::ReplayError,
     pages::Pages,
     plan::{InvalidExample, Plan, PlanRequest, PlanSegment},
-    segments::{SegmentBuilder, hex},
+    segments::SegmentBuilder,
 };
 
 const MAX_EXAMPLES: usize = 5;
@@ -244,6 +244,6 @@ impl Selected<'_> {
         for segment in segments {
             hash.update(&segment.hash);
         }
-        Ok(hex(hash))
+        Ok(domain::hex(&hash.finalize()))
     }
 }

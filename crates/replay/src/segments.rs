@@ -43,7 +43,7 @@ impl SegmentBuilder {
     /// Returns the segment, unless it is empty, and starts the next one.
     pub(crate) fn take(&mut self) -> Option<PlanSegment> {
         let count = std::mem::take(&mut self.count);
-        let hash = hex(std::mem::take(&mut self.ids));
+        let hash = domain::hex(&std::mem::take(&mut self.ids).finalize());
         (count > 0).then(|| PlanSegment { count, hash, cursor: self.reached.clone() })
     }
 }
@@ -116,7 +116,7 @@ impl<'a> SegmentChecker<'a> {
 
     fn close(&mut self, report: &mut ReplayReport) {
         let count = std::mem::take(&mut self.count);
-        let hash = self.ids.replace(Sha256::new()).map(hex);
+        let hash = self.ids.replace(Sha256::new()).map(|ids| domain::hex(&ids.finalize()));
         if let Some(planned) = self.segments.get(self.at)
             && (planned.count != count || hash.is_some_and(|hash| hash != planned.hash))
         {
@@ -131,9 +131,4 @@ impl<'a> SegmentChecker<'a> {
 fn add_id(ids: &mut Sha256, id: &str) {
     ids.update((id.len() as u64).to_le_bytes());
     ids.update(id);
-}
-
-/// Returns a finished hash in lower-case hexadecimal digits.
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

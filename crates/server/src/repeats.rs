@@ -93,7 +93,7 @@ async fn digest(call: &mut Call) -> Result<String, Problem> {
     }
     call.parts.headers.remove(header::CONTENT_ENCODING);
     call.body = Body::from(body);
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(domain::hex(&digest.finalize()))
 }
 
 /// A request that this server runs.

@@ -126,8 +126,7 @@ fn tag_of(document: &[u8], members: &[&str]) -> String {
         }
         _ => Sha256::digest(document),
     };
-    let hex: String = digest.iter().take(DIGEST).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{}\"", domain::hex(&digest[..DIGEST]))
 }
 
 #[cfg(test)]

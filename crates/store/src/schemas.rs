@@ -48,7 +48,7 @@ fn document_row(digest: &str) -> RowId {
 }
 
 fn digest_of(document: &str) -> String {
-    Sha256::digest(document).iter().map(|byte| format!("{byte:02x}")).collect()
+    domain::hex(&Sha256::digest(document))
 }
 
 impl Store {

@@ -18,7 +18,7 @@ pub fn hash(confirmation: &Confirmation, request: &str) -> String {
     // The NUL separates the two parts. Neither part contains NUL, so different pairs never have equal bytes.
     hash.update([0]);
     hash.update(request);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    domain::hex(&hash.finalize())
 }
 
 /// Compares the confirmed hash with the current hash.

@@ -92,7 +92,7 @@ pub async fn create(store: &StoreHandle, by: &Actor, new: NewToken) -> Result<Cr
     let creating = async {
         let secret = URL_SAFE_NO_PAD.encode(random::<SECRET_BYTES>()?);
         let record = TokenRecord {
-            id: random::<ID_BYTES>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: domain::hex(&random::<ID_BYTES>()?),
             name: new.name,
             roles: new.roles,
             groups: new.groups,

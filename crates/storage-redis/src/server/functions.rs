@@ -32,7 +32,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let first = [include_str!("../lua/common.lua"), include_str!("../lua/whole.lua")];
     let source = first.concat() + &parts;
     let digest = Sha256::digest(source.as_bytes());
-    let version: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let version = domain::hex(&digest[..4]);
     Library { source: source.replace("VERSION", &version), version }
 });
 
