@@ -15,7 +15,7 @@
 mod support;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -177,24 +177,30 @@ enum Entry {
 
 /// The history of a run, in order.
 #[derive(Default)]
-struct Handled(Mutex<Vec<Entry>>);
+struct Handled {
+    entries: Mutex<Vec<Entry>>,
+    /// The events that have occurred.
+    seen: Mutex<HashSet<usize>>,
+}
 
 impl Handled {
+    fn push(&self, entry: Entry) {
+        self.entries.lock().unwrap().push(entry);
+        if let Entry::Event(event) = entry {
+            self.seen.lock().unwrap().insert(event);
+        }
+    }
+
     /// Returns the number of different events.
     fn different(&self) -> usize {
-        let all = self.0.lock().unwrap();
-        let events = all.iter().filter_map(|entry| match entry {
-            Entry::Event(event) => Some(event),
-            Entry::ServerKilled => None,
-        });
-        events.collect::<std::collections::HashSet<_>>().len()
+        self.seen.lock().unwrap().len()
     }
 
     /// Checks that each event was handled, and that the events of each user were handled in order. The newest event of a user may
     /// repeat before the next one. After each kill of the server the events of a user may begin again once, at an event that was
     /// handled before. Returns the number of repeats.
     fn check(&self, events: usize) -> Result<usize, String> {
-        let all = self.0.lock().unwrap();
+        let all = self.entries.lock().unwrap();
         let mut last: HashMap<usize, usize> = HashMap::new();
         let mut newest: HashMap<usize, usize> = HashMap::new();
         let mut rewinds: HashMap<usize, usize> = HashMap::new();
@@ -253,7 +259,7 @@ impl Supervised {
                     // A line without its end was cut off by a kill: its event was not handled.
                     let event = line.strip_prefix('e').and_then(|line| line.strip_suffix('\n'));
                     if let Some(n) = event.and_then(|n| n.parse().ok()) {
-                        handled.0.lock().unwrap().push(Entry::Event(n));
+                        handled.push(Entry::Event(n));
                     }
                     line.clear();
                 }
@@ -340,7 +346,7 @@ async fn run(keeper: &Keeper, client: &Client) {
         thread::sleep(Duration::from_millis(rng.u64(0..100)));
         consumer.kill();
         if n % 2 == 0 {
-            handled.0.lock().unwrap().push(Entry::ServerKilled);
+            handled.push(Entry::ServerKilled);
             serving.kill_and_start();
         }
     }
@@ -387,7 +393,11 @@ async fn clients_on_servers_lose_nothing_and_keep_the_order() {
 #[test]
 fn the_check_sees_a_loss_and_a_wrong_order() {
     let entry = |n: usize| if n == KILL { Entry::ServerKilled } else { Entry::Event(n) };
-    let of = |all: Vec<usize>| Handled(Mutex::new(all.into_iter().map(entry).collect())).check(2 * USERS);
+    let of = |all: Vec<usize>| {
+        let handled = Handled::default();
+        all.into_iter().for_each(|n| handled.push(entry(n)));
+        handled.check(2 * USERS)
+    };
     let whole: Vec<usize> = (0..2 * USERS).collect();
     assert_eq!(of(whole.clone()), Ok(0));
     assert_eq!(of([vec![0, 0], whole[1..].to_vec()].concat()), Ok(1));
