@@ -1,4 +1,5 @@
-//! The HTTP rows: publish, fetch and settle, streams. The server runs in this process, with a SQLite store and default settings.
+//! The HTTP rows: publish, fetch and settle, streams. The server runs in this process, with default settings. The store is
+//! a SQLite file, and for single events also Redis.
 
 use std::{
     net::SocketAddr,
@@ -64,7 +65,11 @@ struct Service {
 impl Service {
     async fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let settings = Settings::load(Some(&address_of(folder.path())), None)?;
+        Self::start_on(&address_of(folder.path()), folder).await
+    }
+
+    async fn start_on(store: &str, folder: TempDir) -> Result<Self> {
+        let settings = Settings::load(Some(store), None)?;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(settings, ServeOptions { listen, ..ServeOptions::default() }).await?;
         let address = server.address();
@@ -127,8 +132,11 @@ struct Library {
 impl Library {
     async fn open() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let address = address_of(folder.path());
-        let settings = Settings::load(Some(&address), None)?;
+        Self::open_on(&address_of(folder.path()), folder).await
+    }
+
+    async fn open_on(address: &str, folder: TempDir) -> Result<Self> {
+        let settings = Settings::load(Some(address), None)?;
         let store = open_store(&address.parse()?, OpenOptions::default(), Access::Create).await?;
         let publisher = publisher(&store, &settings, PublishRequest::default(), counting::meter()).await?;
         Ok(Self { publisher: Arc::new(publisher), _folder: folder })
@@ -181,26 +189,40 @@ fn publish(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
 
 /// Measures one event per request, each awaited: the median and the 99th percentile beside the library's.
 fn single(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
-    let name = "http publish, one event awaited, p50 and p99";
-    if !bench.wants(name) {
-        return Ok(());
+    let on_a_file = "http publish on SQLite, one event awaited, p50 and p99";
+    if bench.wants(on_a_file) {
+        let measured = async { one_by_one(Service::start().await?, Library::open().await?).await };
+        let (ours, theirs) = runtime.block_on(measured)?;
+        bench.figures(on_a_file, &ours, "the library's publish", &theirs);
     }
-    let (ours, theirs) = runtime.block_on(async {
-        let (service, library) = (Service::start().await?, Library::open().await?);
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for line in lines(SINGLE, 1) {
-            let begun = Instant::now();
-            library.publisher.publish(line.as_bytes()).await?;
-            theirs.push(begun.elapsed());
-            let begun = Instant::now();
-            service.post("/v1/events", "application/json", line.into_bytes()).await?;
-            ours.push(begun.elapsed());
-        }
-        service.stop().await?;
-        anyhow::Ok((percentiles(&mut ours), percentiles(&mut theirs)))
-    })?;
-    bench.figures(name, &ours, "the library's publish", &theirs);
+    let on_a_server = "http publish on Redis, one event awaited, p50 and p99";
+    if bench.wants(on_a_server) {
+        let measured = async {
+            let redis = crate::redis::server().await?;
+            let address = |namespace: &str| format!("{}?namespace={namespace}", redis.url());
+            let service = Service::start_on(&address("http"), tempfile::tempdir()?).await?;
+            let library = Library::open_on(&address("library"), tempfile::tempdir()?).await?;
+            one_by_one(service, library).await
+        };
+        let (ours, theirs) = runtime.block_on(measured)?;
+        bench.figures(on_a_server, &ours, "the library's publish", &theirs);
+    }
     Ok(())
+}
+
+/// Publishes each event with the library and then over HTTP. Returns the percentiles over HTTP and of the library.
+async fn one_by_one(service: Service, library: Library) -> Result<(String, String)> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for line in lines(SINGLE, 1) {
+        let begun = Instant::now();
+        library.publisher.publish(line.as_bytes()).await?;
+        theirs.push(begun.elapsed());
+        let begun = Instant::now();
+        service.post("/v1/events", "application/json", line.into_bytes()).await?;
+        ours.push(begun.elapsed());
+    }
+    service.stop().await?;
+    Ok((percentiles(&mut ours), percentiles(&mut theirs)))
 }
 
 fn percentiles(times: &mut [Duration]) -> String {

@@ -35,7 +35,7 @@ pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> R
 }
 
 /// Starts a server that syncs its append-only file every second.
-async fn server() -> Result<Server> {
+pub(crate) async fn server() -> Result<Server> {
     Ok(Server::start(&Binary::default(), &Config { aof: Aof::EverySecond, ..Config::default() }).await?)
 }
 

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"time"
@@ -36,14 +37,19 @@ func post(path, media string, body []byte, into any) error {
 		return err
 	}
 	defer answer.Body.Close()
+	// A body that is read to its end leaves the connection open for the next request.
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
 	if answer.StatusCode >= 300 {
 		var refused problem
-		if err := json.NewDecoder(answer.Body).Decode(&refused); err != nil {
+		if err := json.Unmarshal(text, &refused); err != nil {
 			return err
 		}
 		return refused
 	}
-	return json.NewDecoder(answer.Body).Decode(into)
+	return json.Unmarshal(text, into)
 }
 
 type report struct {
