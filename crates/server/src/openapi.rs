@@ -173,6 +173,8 @@ fn response(route: &Route, status: u16) -> Value {
 
 fn media(content: &Content) -> Value {
     match content.kind {
+        // Every list is a list of objects. Generators of clients need the items.
+        Some("array") => json!({"schema": {"type": "array", "items": {"type": "object"}}}),
         Some(kind) => json!({"schema": {"type": kind}}),
         None => json!({}),
     }

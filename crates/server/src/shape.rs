@@ -90,7 +90,7 @@ impl Shape {
             Self::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
             Self::Rate => json!({"type": "number", "minimum": 0.001}),
             Self::Flag => json!({"type": "boolean"}),
-            Self::Object => json!({"type": "object"}),
+            Self::Object => json!({"type": "object", "additionalProperties": true}),
             Self::Schema => json!({"type": ["object", "boolean"]}),
             Self::List(item) => json!({"type": "array", "items": item.schema()}),
             Self::Several(item) => json!({"anyOf": [item.schema(), Self::List(item).schema()]}),
@@ -132,15 +132,16 @@ impl Member {
     }
 }
 
-/// Returns a schema that allows null, too. Null means that the member is left out.
+/// Returns a schema that allows null, too. Null means that the member is left out. Where there are alternatives, the first
+/// one allows it: generators of clients do not know an alternative that is null alone.
 fn or_null(mut schema: Value) -> Value {
-    let null = json!({"type": "null"});
-    match (schema.get("anyOf").cloned(), schema.get("type").cloned()) {
-        (Some(Value::Array(alternatives)), _) => {
-            schema["anyOf"] = alternatives.into_iter().chain([null]).collect();
+    if let Some(first) = schema.get_mut("anyOf").and_then(|alternatives| alternatives.get_mut(0)) {
+        *first = or_null(first.take());
+    } else if let Some(Value::String(kind)) = schema.get("type") {
+        schema["type"] = json!([kind, "null"]);
+        if let Some(Value::Array(values)) = schema.get_mut("enum") {
+            values.push(Value::Null);
         }
-        (_, Some(Value::String(kind))) => schema["type"] = json!([kind, "null"]),
-        _ => {}
     }
     schema
 }
@@ -167,7 +168,10 @@ mod tests {
         let text = Member::new("a", Shape::Text).schema();
         assert_eq!(text["type"], json!(["string", "null"]));
         let texts = Member::new("a", Shape::Several(&Shape::Text)).schema();
-        assert_eq!(texts["anyOf"].as_array().map(Vec::len), Some(3), "{texts}");
+        assert_eq!(texts["anyOf"][0], json!({"type": ["string", "null"]}), "{texts}");
+        assert_eq!(texts["anyOf"][1], json!({"type": "array", "items": {"type": "string"}}), "{texts}");
+        let word = Member::new("a", Shape::Word(&["b"])).schema();
+        assert_eq!(word, json!({"type": ["string", "null"], "enum": ["b", null]}));
         assert_eq!(Member::required("a", Shape::Text).schema(), json!({"type": "string"}));
     }
 
