@@ -1,8 +1,8 @@
 //! Batches: one call of a handler for several deliveries.
 //!
 //! # Design
-//! The consumer hands over one delivery at a time for each key, and several keys at the same time. A [`Batcher`] is an
-//! ordinary handler for it. Deliveries that wait in the batcher form a batch, and one call handles the batch. Each
+//! The consumer hands over one delivery at a time for each key, and several keys at the same time. The batcher is
+//! an ordinary handler for it. Deliveries that wait in the batcher form a batch, and one call handles the batch. Each
 //! delivery gets its own answer. So leases, retries, order, isolation and dead letters are the same as without batches.
 //!
 //! A failure of a whole call says nothing about a single delivery. Therefore a delivery is called alone if it was tried

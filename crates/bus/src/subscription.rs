@@ -72,7 +72,7 @@ impl Subscription {
     }
 
     /// Adds a handler for batches of events of these types or patterns. An empty list matches every event. The default
-    /// concurrency rises to `limits.max`. [`batched`] describes the calls.
+    /// concurrency rises to `limits.max`. [`BatchHandler`] describes the results of a call.
     ///
     /// ```
     /// use std::{sync::Arc, time::Duration};

@@ -317,6 +317,17 @@ async fn a_replay_is_handled_in_batches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_live_batch_handler_declines_replays() {
+    let service = test(|g| g.on_batch_live(2, SECOND, note)).await;
+    emit(&service, &["ann", "bob"]).await;
+    service.settle().await;
+    let report = service.replay(Filter::types(["order.placed"])).into("g").run().await.unwrap();
+    assert_eq!((report.successful_replays, report.skipped_events), (0, 2));
+    assert_eq!(service.state().sizes(), [2]);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_a_batch_and_takes_back_a_batch_that_waits_longer() {
     for (wait, handled) in [(SECOND, true), (10 * SECOND, false)] {
         let sizes = Arc::new(Mutex::new(Vec::new()));

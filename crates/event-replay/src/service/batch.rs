@@ -114,19 +114,20 @@ impl<T, S> BatchItem<T, S> {
 }
 
 /// Returns the route of a batch handler.
-pub(crate) fn route<S, T, F, R>(limits: BatchLimits, handler: F) -> Route<S>
+pub(crate) fn route<S, T, F, R>(limits: BatchLimits, handler: F, takes_replays: bool) -> Route<S>
 where
     S: Send + Sync + 'static,
     T: Payload,
     F: Fn(Batch<T, S>) -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), HandlerError>> + Send + 'static,
 {
-    Route::of(T::types(), Unbound { limits, handler, payload: PhantomData })
+    Route::of(T::types(), Unbound { limits, handler, takes_replays, payload: PhantomData })
 }
 
 struct Unbound<T, F> {
     limits: BatchLimits,
     handler: F,
+    takes_replays: bool,
     payload: PhantomData<fn(T)>,
 }
 
@@ -138,13 +139,14 @@ where
     R: Future<Output = Result<(), HandlerError>> + Send + 'static,
 {
     fn bind(self: Box<Self>, place: HandlerPlace<S>) -> Arc<dyn EventHandler> {
-        let Self { limits, handler, payload } = *self;
-        batched(limits, Arc::new(Bound { handler, place, payload }))
+        let Self { limits, handler, takes_replays, payload } = *self;
+        batched(limits, Arc::new(Bound { handler, takes_replays, place, payload }))
     }
 }
 
 struct Bound<S, T, F> {
     handler: F,
+    takes_replays: bool,
     place: HandlerPlace<S>,
     payload: PhantomData<fn(T)>,
 }
@@ -163,6 +165,10 @@ where
             Some(called) => called.await,
             None => Ok(()),
         }
+    }
+
+    fn takes_replays(&self) -> bool {
+        self.takes_replays
     }
 }
 

@@ -138,14 +138,32 @@ impl<S: Send + Sync + 'static> Group<S> {
     /// # Ok(()) }
     /// # #[cfg(not(all(feature = "derive", feature = "memory")))] fn main() {}
     /// ```
-    pub fn on_batch<T, F, R>(mut self, max: usize, wait: Duration, handler: F) -> Self
+    pub fn on_batch<T, F, R>(self, max: usize, wait: Duration, handler: F) -> Self
     where
         T: Payload,
         F: Fn(Batch<T, S>) -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
-        let limits = BatchLimits { max, wait };
-        self.routes.push(batch::route(limits, handler));
+        self.batch(BatchLimits { max, wait }, handler, true)
+    }
+
+    /// Adds a batch handler as [`Group::on_batch`] does, but the handler gets no replayed event: see [`Group::on_live`].
+    pub fn on_batch_live<T, F, R>(self, max: usize, wait: Duration, handler: F) -> Self
+    where
+        T: Payload,
+        F: Fn(Batch<T, S>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.batch(BatchLimits { max, wait }, handler, false)
+    }
+
+    fn batch<T, F, R>(mut self, limits: BatchLimits, handler: F, takes_replays: bool) -> Self
+    where
+        T: Payload,
+        F: Fn(Batch<T, S>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.routes.push(batch::route(limits, handler, takes_replays));
         self.set(move |subscription| subscription.batch_limits(limits))
     }
 
