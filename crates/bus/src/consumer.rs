@@ -7,7 +7,8 @@
 //! | `live` | events fetched from the log and not settled |
 //! | `ledger` | keys that are tracked apart from the cursor: retries, slow handlers, parked keys, isolated attempts |
 //! | `lane` | references of replays and redrives |
-//! | `handing` | calls of handlers: time limit, panics, error hooks |
+//! | `handing` | calls of handlers: time limit, error hooks |
+//! | `panics` | panics of handlers as errors |
 //! | `breaker` | the circuit breaker: after many failures in a row it pauses, probes and resumes |
 //! | `log` | the log reader that all consumers of the process share |
 //! | `stopping` | whether and how the consumer must end |
@@ -20,6 +21,7 @@ mod lane;
 mod ledger;
 mod live;
 mod log;
+pub(crate) mod panics;
 mod ready;
 mod rules;
 mod segment;

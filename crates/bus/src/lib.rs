@@ -7,14 +7,19 @@
 
 mod append;
 mod batcher;
+pub mod batches;
 pub mod builder;
 pub mod bus;
 mod clock;
 pub mod consumer;
+pub mod deliveries;
 mod doubt;
 pub mod error_scope;
+#[cfg(test)]
+mod fixtures;
 pub mod intake;
 pub mod lines;
+pub mod pool;
 pub mod publish_error;
 pub mod published;
 mod publisher;
@@ -26,14 +31,17 @@ pub mod start;
 pub mod subscription;
 pub mod trace;
 
+pub use batches::{BatchHandler, BatchLimits, DeliveryBatch, batched};
 pub use builder::{BusBuilder, BusError, BusSettings};
 pub use bus::Bus;
 pub use clock::RuntimeClock;
 pub use consumer::{
     BreakerSettings, Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Outage,
 };
+pub use deliveries::{Deliveries, DeliveryExpired, InFlightDelivery};
 pub use intake::{Intake, IntakeError, IntakeOptions};
 pub use lines::{BlockingLineReader, Line, LineReader, line_limit};
+pub use pool::{DeliveryPool, Handout, ReceiverAnswer, SettleEffect};
 pub use publish_error::{PublishError, Rejection};
 pub use published::Published;
 pub use publisher::Publisher;

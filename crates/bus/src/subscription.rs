@@ -11,14 +11,22 @@ use domain::{
 use tokio::sync::watch;
 
 use crate::{
+    batches::{BatchHandler, BatchLimits, batched},
     builder::BusError,
     bus::Bus,
     consumer::{
         Actor, BreakerSettings, Consumer, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Route, Router,
         Rules, Stopping,
     },
+    deliveries::Deliveries,
+    pool::{DeliveryPool, LONGEST},
     start::{StartAt, mark_of},
 };
+
+/// The time that the handlers of a pool have to end after a stop. It is short, because receivers have had time to settle
+/// before.
+const POOL_GRACE: Duration = Duration::from_millis(100);
+const NO_TIME: &str = "a handler needs time, and a lease at least 100 milliseconds";
 
 /// The settings and handlers of a consumer group and of one consumer that is not yet started.
 #[must_use = "a subscription does nothing until it is started"]
@@ -29,12 +37,16 @@ pub struct Subscription {
     /// `None` means that the caller set no start.
     start: Option<StartAt>,
     settings: ConsumerSettings,
+    /// `None` means that the caller set no concurrency.
+    concurrency: Option<usize>,
+    batches: Vec<BatchLimits>,
 }
 
 impl Subscription {
     pub(crate) fn new(bus: Bus, group: String, settings: ConsumerSettings) -> Self {
         let spec = GroupSpec::new(group);
-        Self { bus, spec, router: Router::default(), start: None, settings }
+        let router = Router::default();
+        Self { bus, spec, router, start: None, settings, concurrency: None, batches: Vec::new() }
     }
 
     /// Adds a handler for an event type, or for a pattern such as `payment.*`. If several handlers match an event, each
@@ -59,6 +71,75 @@ impl Subscription {
         self.on_all_of([], handler)
     }
 
+    /// Adds a handler for batches of events of these types or patterns. An empty list matches every event. The default
+    /// concurrency rises to `limits.max`. [`BatchHandler`] describes the results of a call.
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use domain::HandlerError;
+    /// use event_replay_bus::{BatchHandler, BatchLimits, Bus, Consumer, DeliveryBatch};
+    ///
+    /// struct Rows;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl BatchHandler for Rows {
+    ///     async fn handle(&self, batch: Arc<DeliveryBatch>) -> Result<(), HandlerError> {
+    ///         for (index, delivery) in batch.deliveries().enumerate() {
+    ///             if delivery.stored.event.correlation_id().is_none() {
+    ///                 batch.fail(index, HandlerError::give_up("the event has no correlation id"));
+    ///             }
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// async fn start(bus: &Bus) -> Result<Consumer, event_replay_bus::BusError> {
+    ///     let limits = BatchLimits { max: 32, wait: Duration::from_millis(100) };
+    ///     bus.subscribe("rows").on_batch(["payment.*".to_owned()], limits, Arc::new(Rows)).start().await
+    /// }
+    /// ```
+    pub fn on_batch(
+        self,
+        patterns: impl IntoIterator<Item = String>,
+        limits: BatchLimits,
+        handler: Arc<dyn BatchHandler>,
+    ) -> Self {
+        self.on_all_of(patterns, batched(limits, handler)).batch_limits(limits)
+    }
+
+    /// States the limits of a handler that [`batched`] returned. The start checks them against the other settings. The
+    /// default concurrency rises to `limits.max`. [`Subscription::on_batch`] calls this function.
+    pub fn batch_limits(mut self, limits: BatchLimits) -> Self {
+        self.batches.push(limits);
+        self
+    }
+
+    /// Adds the handler of a pool. Receivers answer the deliveries, so the handler has the time limit of a day. At a
+    /// stop, unanswered deliveries return to the group at once.
+    pub fn on_pool(self, patterns: impl IntoIterator<Item = String>, pool: &Arc<DeliveryPool>) -> Self {
+        self.on_all_of(patterns, pool.handler()).timeout(LONGEST).grace(POOL_GRACE)
+    }
+
+    /// Starts a consumer whose deliveries are the items of a stream. The time limit applies to each delivery, from its
+    /// hand-over to its answer. The grace is the time that [`Deliveries::stop`] waits for answers. [`Deliveries`] has an
+    /// example.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Subscription::start`].
+    pub async fn deliveries(
+        self,
+        patterns: impl IntoIterator<Item = String>,
+    ) -> Result<Deliveries, BusError> {
+        let pool = Arc::new(DeliveryPool::default());
+        let (limit, grace, clock) =
+            (self.settings.timeout, self.settings.grace, Arc::clone(self.bus.clock()));
+        if limit.is_zero() {
+            return Err(BusError::Invalid(NO_TIME.to_owned()));
+        }
+        let consumer = self.on_pool(patterns, &pool).start().await?;
+        Ok(Deliveries::new(pool, consumer, clock, limit, grace))
+    }
+
     /// Sets the place at which a new group starts. The default is the head of the log. With the default, the program's
     /// log has a warning if the log contains earlier events, because the group will not handle them.
     pub fn start_at(mut self, start: StartAt) -> Self {
@@ -80,7 +161,7 @@ impl Subscription {
 
     /// Sets the number of concurrent handler calls, 1 to [`MAX_CONCURRENCY`]. The default is 16.
     pub fn concurrency(mut self, handlers: usize) -> Self {
-        self.settings.concurrency = handlers;
+        self.concurrency = Some(handlers);
         self
     }
 
@@ -140,6 +221,9 @@ impl Subscription {
     /// Returns a [`BusError`] when a setting is invalid, when the group exists with another ordering or number of
     /// segments, or when the start checkpoint does not exist. Returns a [`BusError`] when the store fails.
     pub async fn start(mut self) -> Result<Consumer, BusError> {
+        let largest = self.batches.iter().map(|limits| limits.max).max().unwrap_or_default();
+        let default = self.settings.concurrency.max(largest.min(MAX_CONCURRENCY));
+        self.settings.concurrency = self.concurrency.unwrap_or(default);
         self.check()?;
         self.spec.types = self.router.types();
         if self.settings.name.is_empty() {
@@ -188,7 +272,10 @@ impl Subscription {
             return Err(BusError::Invalid(format!("a consumer has 1 to {MAX_CONCURRENCY} handlers at once")));
         }
         if settings.timeout.is_zero() || settings.lease < Duration::from_millis(100) {
-            return invalid("a handler needs time, and a lease at least 100 milliseconds");
+            return invalid(NO_TIME);
+        }
+        for limits in &self.batches {
+            limits.check(settings.concurrency, settings.timeout).map_err(BusError::Invalid)?;
         }
         if settings.breaker.is_some_and(|breaker| breaker.failures == 0 || breaker.pause.is_zero()) {
             return invalid("a circuit breaker opens after at least one failure, and pauses for a time");

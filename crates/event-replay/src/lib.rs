@@ -8,6 +8,7 @@
 //! | to | use |
 //! |---|---|
 //! | write a service with typed events and function handlers | [`Service`], [`RunningService`], `derive(Event)` |
+//! | handle several events in one call, or in a loop | [`Group::on_batch`], [`RunningService::deliveries`] |
 //! | test a service | `testing` (feature `memory`), [`RuntimeClock`], [`until_idle`] |
 //! | open a store | [`open()`], [`Location`] |
 //! | publish events as JSON bytes, and subscribe to them | [`Bus`], [`BusSettings`], [`handler`], [`EventHandler`] |
@@ -26,6 +27,7 @@
 //! | `memory` | stores in memory: `memory:`; the test kit |
 //! | `targets` | handlers that send events to a command, to an HTTP endpoint, or to standard output as lines of JSON |
 //! | `conditions` | filters on the content of events |
+//! | `tower` | tower layers around handlers: `layers`, `Group::layer` |
 //! | `app` | operations on a store, and settings from files: the command line maps its flags to them |
 //!
 //! [`Service`] has an example of a whole service. [`Bus`] has an example of the layer below. `docs/rust.md` shows how
@@ -41,6 +43,8 @@ pub mod app;
 mod check;
 mod handle;
 mod idle;
+#[cfg(feature = "tower")]
+pub mod layers;
 mod location;
 mod manager;
 mod open;
@@ -57,7 +61,8 @@ pub mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
-    Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, Outage, PublishError,
+    BatchHandler, BatchLimits, Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError,
+    ConsumerState, Deliveries, DeliveryBatch, DeliveryExpired, InFlightDelivery, Outage, PublishError,
     PublishOptions, PublishSettings, Published, Publisher, Rejection, RuntimeClock, SameEvent, StartAt,
     Subscription, UnknownTypes, error_scope, handler, trace,
 };
@@ -103,9 +108,9 @@ pub use refused::OpenError;
 #[cfg(feature = "validation")]
 pub use schemas::{built_in_schemas, schemas_of};
 pub use service::{
-    Context, DecodeError, Emit, EmitError, EncodeError, EntityField, Group, Handler, History, IntoEvent,
-    Payload, Result, ResultExt, RunningService, Service, ServiceError, TypedEvent, permanent, retry_after,
-    shutdown_signal,
+    Batch, BatchItem, Context, DecodeError, Emit, EmitError, EncodeError, EntityField, Group, Handler,
+    History, IntoEvent, Payload, Result, ResultExt, RunningService, Service, ServiceError, TypedDeliveries,
+    TypedDelivery, TypedEvent, permanent, retry_after, shutdown_signal,
 };
 #[cfg(feature = "app")]
 pub use settings::{

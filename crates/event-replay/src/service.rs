@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `typed`, `payload` | conversion between values and events |
 //! | `handler`, `context`, `outcome` | functions as handlers, their context, their results |
+//! | `batch` | functions that handle several events in one call |
+//! | `deliveries` | the events of a group as a stream |
 //! | `history` | the events that a decision was based on, and the expectation that no later event matches |
 //! | `emit`, `ids` | the emission of events, and the ids of events that handlers emit |
 //! | `group` | a group: handlers and settings |
@@ -15,7 +17,9 @@
 //! | `running`, `signal` | start, run, stop |
 //! | `operations`, `status` | replays, recoveries, dead letters; health and counters |
 
+mod batch;
 mod context;
+mod deliveries;
 mod emit;
 mod error;
 mod group;
@@ -39,7 +43,9 @@ use domain::ports::{Clock, Stores};
 use replay::Cancel;
 
 pub use self::{
+    batch::{Batch, BatchItem},
     context::Context,
+    deliveries::{TypedDeliveries, TypedDelivery},
     emit::{Emit, EmitError},
     error::ServiceError,
     group::Group,

@@ -1,9 +1,8 @@
 //! Consuming over HTTP: clients fetch deliveries, and settle each delivery by its receipt.
 //!
 //! # Design
-//! The server is an ordinary consumer of a group, and its handler waits for the answer of the client. The bus is
-//! therefore responsible for the order of keys, leases, retries, parking and dead letters. Handlers put their
-//! deliveries into a [`Pool`]. Each group from which clients fetch has one pool.
+//! The server is an ordinary consumer of a group, and its handler waits for the answer of the client. Handlers put their
+//! deliveries into a [`DeliveryPool`]. Each group from which clients fetch has one pool.
 //!
 //! A receipt names the server instance, the delivery, and the number of times that the delivery was handed out. A
 //! receipt is expired if another instance issued it, the delivery was settled, or the deadline has passed. An expired
@@ -11,8 +10,6 @@
 //!
 //! A consumer without a fetching client stops after a time. Other consumers then take its share of the group.
 
-mod handler;
-mod pool;
 mod receipt;
 
 use std::{
@@ -21,22 +18,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Consumer, MAX_CONCURRENCY};
+use bus::{Bus, Consumer, DeliveryPool, MAX_CONCURRENCY};
 use tokio::sync::Mutex;
 
-use self::handler::ClientHandler;
-pub(crate) use self::pool::{Handed, Outcome, Pool, SettleEffect};
 pub(crate) use self::receipt::{Instance, Receipt};
 use crate::problem::{Code, Problem};
 
-/// Time limit of a handler. The time limit that the client requests ends a delivery earlier.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Time after which a consumer without a fetching client stops.
 const IDLE: Duration = Duration::from_secs(30);
 /// Interval between two checks for idle consumers.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Time that handlers have to end after a consumer stops. It is short, because clients have had time to settle before.
-const GRACE: Duration = Duration::from_millis(100);
 
 /// The consumers of this process whose handlers are HTTP clients.
 pub(crate) struct Consuming {
@@ -47,7 +38,7 @@ pub(crate) struct Consuming {
 
 struct Group {
     consumer: Consumer,
-    pool: Arc<Pool>,
+    pool: Arc<DeliveryPool>,
 }
 
 impl Consuming {
@@ -62,7 +53,7 @@ impl Consuming {
     }
 
     /// Returns the pool of a group. Starts a consumer if the group has none in this process.
-    pub(crate) async fn pool(&self, name: &str) -> Result<Arc<Pool>, Problem> {
+    pub(crate) async fn pool(&self, name: &str) -> Result<Arc<DeliveryPool>, Problem> {
         let mut groups = self.groups.lock().await;
         if let Some(group) = groups.get(name).filter(|group| !group.consumer.has_ended()) {
             group.pool.touch();
@@ -73,17 +64,14 @@ impl Consuming {
                 .hint("POST /v1/groups makes one"));
         };
         let spec = status.record.spec;
-        let pool = Arc::new(Pool::default());
-        let handler = Arc::new(ClientHandler::new(Arc::clone(&pool)));
+        let pool = Arc::new(DeliveryPool::default());
         let subscription = self
             .bus
             .subscribe(name)
-            .on_all_of(spec.types.iter().map(|pattern| pattern.as_str().to_owned()), handler)
+            .on_pool(spec.types.iter().map(|pattern| pattern.as_str().to_owned()), &pool)
             .ordered_by(spec.key)
             .segments(spec.segments)
-            .concurrency(MAX_CONCURRENCY)
-            .timeout(LONGEST)
-            .grace(GRACE);
+            .concurrency(MAX_CONCURRENCY);
         let consumer = subscription.start().await.map_err(|error| {
             Problem::new(Code::Conflict, format!("the group cannot be consumed: {error}"))
         })?;
@@ -92,7 +80,7 @@ impl Consuming {
     }
 
     /// Returns the pool of a group, if this process consumes the group.
-    pub(crate) async fn known(&self, name: &str) -> Option<Arc<Pool>> {
+    pub(crate) async fn known(&self, name: &str) -> Option<Arc<DeliveryPool>> {
         self.groups.lock().await.get(name).map(|group| Arc::clone(&group.pool))
     }
 

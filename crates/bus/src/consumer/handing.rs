@@ -1,14 +1,12 @@
 //! Calls the handlers of a delivery: selects them, limits their time, catches their panics and calls their error hooks.
 
-use std::{
-    any::Any, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use domain::{Delivery, HandlerError, TypePattern, ports::EventHandler};
 use tokio::{sync::RwLock, time::Instant};
 use tracing::Instrument;
 
-use super::rules::HandlerOutcome;
+use super::{panics, rules::HandlerOutcome};
 use crate::{
     error_scope,
     trace::{self, DeliveryTrace},
@@ -116,19 +114,11 @@ async fn within(
     work: impl Future<Output = Result<(), HandlerError>>,
 ) -> Result<(), HandlerError> {
     let mut work = pin!(work);
-    let caught = poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(done)) => Poll::Ready(done),
-        Err(panic) => Poll::Ready(Err(HandlerError::retry(said(&*panic)))),
+    let caught = poll_fn(|cx| {
+        panics::catch(|| work.as_mut().poll(cx)).unwrap_or_else(|panicked| Poll::Ready(Err(panicked)))
     });
     match tokio::time::timeout(timeout, caught).await {
         Ok(done) => done,
         Err(_) => Err(HandlerError::retry(format!("the handler did not end within {timeout:?}"))),
     }
-}
-
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("without a message"))
 }

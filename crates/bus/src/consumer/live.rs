@@ -215,23 +215,8 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Document, Limits, Position};
-    use jiff::Timestamp;
-
     use super::*;
-
-    fn stored(seq: u64) -> StoredEvent {
-        let json = format!(
-            r#"{{"id":"e{seq}","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}}}}"#
-        );
-        StoredEvent {
-            event: Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap(),
-            position: Position::new(0, seq),
-            stored_at: Timestamp::UNIX_EPOCH,
-            replay_count: 0,
-            last_replay_at: None,
-        }
-    }
+    use crate::fixtures::stored;
 
     fn key(name: &str) -> Key {
         Key::new("k", name)

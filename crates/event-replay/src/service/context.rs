@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bus::trace::TraceParent;
 use domain::{Delivery, Event, Filter, ports::EventStoreError};
 
 use super::{
@@ -22,6 +23,8 @@ struct Inner<S> {
     delivery: Delivery,
     /// The index, from 0, among the handlers of the group that match this event.
     handler: usize,
+    /// The place of the delivery in its trace, if it has one.
+    trace: Option<TraceParent>,
     /// The number of events that this call has emitted, by type.
     turns: Mutex<HashMap<String, u32>>,
 }
@@ -32,8 +35,13 @@ pub struct Context<S> {
 }
 
 impl<S> Context<S> {
-    pub(crate) fn new(core: Arc<Core<S>>, delivery: Delivery, handler: usize) -> Self {
-        Self { inner: Arc::new(Inner { core, delivery, handler, turns: Mutex::default() }) }
+    pub(crate) fn new(
+        core: Arc<Core<S>>,
+        delivery: Delivery,
+        handler: usize,
+        trace: Option<TraceParent>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { core, delivery, handler, trace, turns: Mutex::default() }) }
     }
 
     /// Returns the state of the service.
@@ -123,7 +131,7 @@ impl<S> Context<S> {
     }
 
     fn emission(&self, turn: Turn) -> Origin {
-        let Inner { core, delivery, handler, .. } = &*self.inner;
+        let Inner { core, delivery, handler, trace, .. } = &*self.inner;
         Origin::Handler {
             bus: core.bus.clone(),
             source: core.name.clone(),
@@ -131,6 +139,7 @@ impl<S> Context<S> {
             group: delivery.group.clone(),
             handler: *handler,
             turn,
+            trace: *trace,
         }
     }
 }

@@ -70,7 +70,16 @@ pub(crate) enum Origin {
     /// The service emits the event.
     Service { bus: Bus, source: String },
     /// A handler emits the event, which follows from another event.
-    Handler { bus: Bus, source: String, cause: Event, group: String, handler: usize, turn: Turn },
+    Handler {
+        bus: Bus,
+        source: String,
+        cause: Event,
+        group: String,
+        handler: usize,
+        turn: Turn,
+        /// The place of the cause's delivery in its trace.
+        trace: Option<TraceParent>,
+    },
 }
 
 impl Origin {
@@ -81,6 +90,15 @@ impl Origin {
     fn bus(&self) -> (&Bus, &str) {
         match self {
             Self::Service { bus, source } | Self::Handler { bus, source, .. } => (bus, source),
+        }
+    }
+
+    /// Returns the place in a trace for an emission outside of any trace. A batch handler, for example, works outside of
+    /// the tasks of its deliveries.
+    fn trace(&self) -> Option<TraceParent> {
+        match self {
+            Self::Service { .. } => None,
+            Self::Handler { trace, .. } => *trace,
         }
     }
 
@@ -225,7 +243,7 @@ impl Emit {
         };
         let now = bus.clock().now();
         let json = event.json(&id, now, source)?;
-        let json = match place_in_trace(&json) {
+        let json = match place_in_trace(&json, trace::current().or(origin.trace())) {
             Some(own) => event.metadata(TraceParent::MEMBER, own.to_string()).json(&id, now, source)?,
             None => json,
         };
@@ -233,10 +251,10 @@ impl Emit {
     }
 }
 
-/// Returns the trace context of an event in the trace of this task. Without a trace, a new trace begins if spans are
-/// recorded. Returns `None` if the event has its own trace context.
-fn place_in_trace(json: &str) -> Option<TraceParent> {
-    let own = match trace::current() {
+/// Returns the trace context of an event below `parent`. Without a parent, a new trace begins if spans are recorded.
+/// Returns `None` if the event has its own trace context.
+fn place_in_trace(json: &str, parent: Option<TraceParent>) -> Option<TraceParent> {
+    let own = match parent {
         Some(parent) => parent.child(),
         None if tracing::span_enabled!(target: trace::TARGET, tracing::Level::INFO) => TraceParent::root(),
         None => return None,

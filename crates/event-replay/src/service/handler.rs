@@ -3,6 +3,7 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
+use bus::trace::{self, TraceParent};
 use domain::{Delivery, HandlerError, TypePattern, ports::EventHandler};
 
 use super::{context::Context, payload::Payload, shared::Core};
@@ -68,16 +69,45 @@ impl<S: Send + Sync + 'static> Route<S> {
         Self { types, bind: Box::new(Unbound { handler, takes_replays, arguments: PhantomData }) }
     }
 
-    /// Returns the handler within a running service. `earlier` has the event types of each handler that the group added
-    /// before this one.
-    pub(crate) fn bind(self, core: Arc<Core<S>>, earlier: Vec<Vec<TypePattern>>) -> Arc<dyn EventHandler> {
-        self.bind.bind(core, earlier)
+    /// Returns a handler that is bound to a running service in its own way.
+    pub(crate) fn of(types: Vec<String>, bind: impl Bind<S> + 'static) -> Self {
+        Self { types, bind: Box::new(bind) }
+    }
+
+    /// Returns the handler within a running service.
+    pub(crate) fn bind(self, place: HandlerPlace<S>) -> Arc<dyn EventHandler> {
+        self.bind.bind(place)
     }
 }
 
 /// Binds a handler to a running service.
-trait Bind<S>: Send + Sync {
-    fn bind(self: Box<Self>, core: Arc<Core<S>>, earlier: Vec<Vec<TypePattern>>) -> Arc<dyn EventHandler>;
+pub(crate) trait Bind<S>: Send + Sync {
+    fn bind(self: Box<Self>, place: HandlerPlace<S>) -> Arc<dyn EventHandler>;
+}
+
+/// The place of a handler in its group, within a running service.
+pub(crate) struct HandlerPlace<S> {
+    pub(crate) core: Arc<Core<S>>,
+    /// The event types of each handler that the group added before this one. An empty list means all types.
+    pub(crate) earlier: Vec<Vec<TypePattern>>,
+}
+
+impl<S> HandlerPlace<S> {
+    /// Decodes the event of a delivery, and makes the context of the call.
+    pub(crate) fn open<T: Payload>(
+        &self,
+        delivery: &Delivery,
+        trace: Option<TraceParent>,
+    ) -> Result<(T, Context<S>), HandlerError> {
+        let event = &delivery.stored.event;
+        let payload = T::decode(event).map_err(HandlerError::give_up)?;
+        // Only handlers that match this event count. So a handler of another type never changes the derived ids.
+        let takes = |types: &&Vec<TypePattern>| {
+            types.is_empty() || types.iter().any(|pattern| pattern.matches(event.event_type()))
+        };
+        let handler = self.earlier.iter().filter(takes).count();
+        Ok((payload, Context::new(Arc::clone(&self.core), delivery.clone(), handler, trace)))
+    }
 }
 
 struct Unbound<H, A> {
@@ -87,32 +117,23 @@ struct Unbound<H, A> {
 }
 
 impl<S: Send + Sync + 'static, A: 'static, H: Handler<S, A>> Bind<S> for Unbound<H, A> {
-    fn bind(self: Box<Self>, core: Arc<Core<S>>, earlier: Vec<Vec<TypePattern>>) -> Arc<dyn EventHandler> {
+    fn bind(self: Box<Self>, place: HandlerPlace<S>) -> Arc<dyn EventHandler> {
         let Self { handler, takes_replays, arguments } = *self;
-        Arc::new(Bound { handler, takes_replays, core, earlier, arguments })
+        Arc::new(Bound { handler, takes_replays, place, arguments })
     }
 }
 
 struct Bound<S, H, A> {
     handler: H,
     takes_replays: bool,
-    core: Arc<Core<S>>,
-    /// The event types of each handler that the group added before this one. An empty list means all types.
-    earlier: Vec<Vec<TypePattern>>,
+    place: HandlerPlace<S>,
     arguments: PhantomData<fn(A)>,
 }
 
 #[async_trait]
 impl<S: Send + Sync + 'static, A: 'static, H: Handler<S, A>> EventHandler for Bound<S, H, A> {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
-        let event = &delivery.stored.event;
-        let payload = H::Payload::decode(event).map_err(HandlerError::give_up)?;
-        // Only handlers that match this event count. So a handler of another type never changes the derived ids.
-        let takes = |types: &&Vec<TypePattern>| {
-            types.is_empty() || types.iter().any(|pattern| pattern.matches(event.event_type()))
-        };
-        let handler = self.earlier.iter().filter(takes).count();
-        let context = Context::new(Arc::clone(&self.core), delivery.clone(), handler);
+        let (payload, context) = self.place.open(delivery, trace::current())?;
         self.handler.call(payload, context).await
     }
 

@@ -14,6 +14,7 @@ use super::{
     emit::{Emit, Origin},
     error::ServiceError,
     group::Group,
+    handler::HandlerPlace,
     history::History,
     shared::Core,
     typed::IntoEvent,
@@ -28,6 +29,7 @@ pub struct RunningService<S> {
     pub(crate) manager: ReplayManager,
     pub(crate) groups: Vec<String>,
     pub(crate) consumers: Vec<Consumer>,
+    pub(crate) hosts_replays: bool,
     host: Option<JobHost>,
 }
 
@@ -49,7 +51,8 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         let clock = Arc::clone(core.bus.clock());
         let manager = replay_manager(core.bus.store(), None, clock).with_meter(core.bus.meter().clone());
         let names = groups.iter().map(|group| group.name.clone()).collect();
-        let mut service = Self { core, manager, groups: names, consumers: Vec::new(), host: None };
+        let mut service =
+            Self { core, manager, groups: names, consumers: Vec::new(), hosts_replays, host: None };
         for group in groups {
             match service.subscribe(group).start().await {
                 Ok(consumer) => service.consumers.push(consumer),
@@ -66,12 +69,13 @@ impl<S: Send + Sync + 'static> RunningService<S> {
     }
 
     fn subscribe(&self, group: Group<S>) -> Subscription {
-        let Group { name, routes, settings } = group;
+        let Group { name, routes, layers, settings } = group;
         let mut subscription = self.core.bus.subscribe(name);
         let mut earlier: Vec<Vec<TypePattern>> = Vec::new();
         for route in routes {
             let types = route.types.clone();
-            let handler = route.bind(Arc::clone(&self.core), earlier.clone());
+            let place = HandlerPlace { core: Arc::clone(&self.core), earlier: earlier.clone() };
+            let handler = layers.iter().fold(route.bind(place), |handler, wrap| wrap(handler));
             earlier.push(types.iter().map(TypePattern::new).collect());
             subscription = subscription.on_all_of(types, handler);
         }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
+use bus::{DeliveryPool, Handout, ReceiverAnswer, SettleEffect};
 use domain::{HandlerError, time::later};
 use event_replay::{
     app,
@@ -17,7 +18,7 @@ use crate::{
     app::App,
     body::Whole,
     call::{Answer, Call},
-    consuming::{Consuming, Handed, Outcome, Pool, Receipt, SettleEffect},
+    consuming::{Consuming, Receipt},
     problem::{Code, Problem, Repeat},
     query::{Parameter, bad, contradiction},
     shape::{Member, Shape},
@@ -134,7 +135,13 @@ pub(crate) async fn fetch(mut call: Call) -> Answer {
 
 /// Returns deliveries that are ready, or that become ready within `wait`. After the server joins a group, its leases
 /// take a moment.
-async fn wait_for(app: &App, pool: &Pool, most: usize, limit: Duration, wait: Duration) -> Vec<Handed> {
+async fn wait_for(
+    app: &App,
+    pool: &DeliveryPool,
+    most: usize,
+    limit: Duration,
+    wait: Duration,
+) -> Vec<Handout> {
     let until = Instant::now() + wait;
     loop {
         let handed = pool.take(most, limit);
@@ -150,11 +157,14 @@ async fn wait_for(app: &App, pool: &Pool, most: usize, limit: Duration, wait: Du
 }
 
 /// Writes a delivery in the format of an `exec:` target, with a receipt and a deadline.
-fn write(handed: &Handed, consuming: &Consuming, deadline: &str, text: &mut Vec<u8>) {
-    let Handed { number, turn, line } = handed;
+fn write(handed: &Handout, consuming: &Consuming, deadline: &str, text: &mut Vec<u8>) {
+    let Handout { number, turn, delivery, .. } = handed;
     let receipt = Receipt { instance: consuming.instance(), number: *number, turn: *turn };
+    targets::write_delivery(delivery, text);
     // The line is a JSON object. The new members go before its last brace.
-    text.extend_from_slice(line.strip_suffix(b"}").unwrap_or(line));
+    if text.last() == Some(&b'}') {
+        text.pop();
+    }
     text.extend_from_slice(format!(",\"receipt\":\"{receipt}\",\"deadline\":\"{deadline}\"}}").as_bytes());
 }
 
@@ -212,7 +222,7 @@ pub(crate) async fn settle(mut call: Call) -> Answer {
     }
     let results = settlements.iter().zip(outcomes).map(|(settlement, outcome)| {
         let extends = match &outcome {
-            Outcome::Extend(time) => Some(later(app::clock().now(), *time)),
+            ReceiverAnswer::Extend(time) => Some(later(app::clock().now(), *time)),
             _ => None,
         };
         let receipt = settlement.receipt.parse::<Receipt>().ok();
@@ -233,7 +243,7 @@ pub(crate) async fn settle(mut call: Call) -> Answer {
     json(&Results { results: results.collect() })
 }
 
-fn outcome(settlement: &Settlement, limit: Duration) -> Result<Outcome, Problem> {
+fn outcome(settlement: &Settlement, limit: Duration) -> Result<ReceiverAnswer, Problem> {
     let Settlement { outcome, after_ms, error, .. } = settlement;
     let after = after_ms.map(|after| Duration::from_millis(after.0));
     if after.is_some_and(|after| after > Duration::from_secs(24 * 3600)) {
@@ -241,12 +251,12 @@ fn outcome(settlement: &Settlement, limit: Duration) -> Result<Outcome, Problem>
     }
     let said = || error.as_deref().unwrap_or("the client says that it failed");
     Ok(match (outcome, after) {
-        (Word::Ok, None) => Outcome::Answered(Ok(())),
-        (Word::Retry, None) => Outcome::Answered(Err(HandlerError::retry(said()))),
-        (Word::Retry, Some(after)) => Outcome::Answered(Err(HandlerError::retry_after(after, said()))),
-        (Word::GiveUp, None) => Outcome::Answered(Err(HandlerError::give_up(said()))),
-        (Word::Release, None) => Outcome::Release,
-        (Word::Extend, after) => Outcome::Extend(after.unwrap_or(limit).max(SHORTEST_TIME)),
+        (Word::Ok, None) => ReceiverAnswer::Answered(Ok(())),
+        (Word::Retry, None) => ReceiverAnswer::Answered(Err(HandlerError::retry(said()))),
+        (Word::Retry, Some(after)) => ReceiverAnswer::Answered(Err(HandlerError::retry_after(after, said()))),
+        (Word::GiveUp, None) => ReceiverAnswer::Answered(Err(HandlerError::give_up(said()))),
+        (Word::Release, None) => ReceiverAnswer::Release,
+        (Word::Extend, after) => ReceiverAnswer::Extend(after.unwrap_or(limit).max(SHORTEST_TIME)),
         (_, Some(_)) => return Err(contradiction("afterMs", "only retry and extend take it")),
     })
 }
@@ -265,7 +275,7 @@ pub(crate) async fn deliveries(call: Call) -> Answer {
 struct Streaming {
     app: Arc<App>,
     group: String,
-    pool: Arc<Pool>,
+    pool: Arc<DeliveryPool>,
     limit: Duration,
     opening: bool,
 }

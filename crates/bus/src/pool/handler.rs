@@ -1,4 +1,4 @@
-//! The handler that passes each delivery to an HTTP client.
+//! The handler that passes each delivery to a receiver.
 
 use std::sync::Arc;
 
@@ -6,23 +6,16 @@ use async_trait::async_trait;
 use domain::{Delivery, HandlerError, ports::EventHandler};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::pool::{Pool, Told};
+use super::{DeliveryPool, Told};
 
-/// Puts a delivery into the pool, and waits until a client has settled it.
-pub(super) struct ClientHandler {
-    pool: Arc<Pool>,
-}
-
-impl ClientHandler {
-    /// Creates a handler for a pool.
-    pub(super) fn new(pool: Arc<Pool>) -> Self {
-        Self { pool }
-    }
+/// Puts a delivery into the pool, and waits until a receiver has settled it.
+pub(super) struct PoolHandler {
+    pub(super) pool: Arc<DeliveryPool>,
 }
 
 /// A delivery in the pool. Dropping the value removes the delivery from the pool.
 struct Waiting<'a> {
-    pool: &'a Pool,
+    pool: &'a DeliveryPool,
     number: u64,
     told: mpsc::UnboundedReceiver<Told>,
 }
@@ -34,7 +27,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Waiting<'_> {
-    /// Waits for the answer of the client. Returns an error that requests a retry when the deadline passes first.
+    /// Waits for the answer of the receiver. Returns an error that requests a retry when the deadline passes first.
     async fn answer(&mut self) -> Result<(), HandlerError> {
         let mut until: Option<Instant> = None;
         loop {
@@ -55,7 +48,11 @@ impl Waiting<'_> {
                 Some(Told::Released) => until = None,
                 Some(Told::Answered(answer)) => return answer,
                 // The pool keeps the sender as long as the pool contains the delivery.
-                None => return Err(HandlerError::retry("the delivery was given up by the server")),
+                None => {
+                    return Err(HandlerError::retry(
+                        "the delivery was removed from the pool without an answer",
+                    ));
+                }
             }
         }
     }
@@ -69,11 +66,9 @@ async fn expiry(until: Option<Instant>) {
 }
 
 #[async_trait]
-impl EventHandler for ClientHandler {
+impl EventHandler for PoolHandler {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
-        let mut line = Vec::new();
-        targets::write_delivery(delivery, &mut line);
-        let (number, told) = self.pool.add(line);
+        let (number, told) = self.pool.add(delivery.clone());
         Waiting { pool: &self.pool, number, told }.answer().await
     }
 }
