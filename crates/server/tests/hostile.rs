@@ -47,7 +47,7 @@ fn files() -> u64 {
 /// An id may have any characters except NUL. In a response header it stays one value.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_adds_no_header_to_a_response() {
-    const ID: &str = "a%0D%0Aset-cookie:%20x=1%0D%0A%0D%0AHTTP/1.1%20200%20OK";
+    const ID: &str = "a%0D%0Aset-cookie:%20x=1%0D%0A%0D%0AHTTP%2F1.1%20200%20OK";
     let service = Service::new().await;
     let events: Vec<String> = ["", "-2"]
         .iter()

@@ -53,10 +53,12 @@ pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<CloudEvent, Stri
 
 /// Returns the data of a body. A body of JSON needs no media type.
 fn data_of(body: &[u8], media: Option<&str>) -> Result<Option<Data>, String> {
-    match (media, serde_json::from_slice(body)) {
-        (None, Ok(value)) => Ok(Some(Data::Json(value))),
-        _ => Data::of_bytes(body, media),
+    if media.is_none()
+        && let Ok(value) = serde_json::from_slice(body)
+    {
+        return Ok(Some(Data::Json(value)));
     }
+    Data::of_bytes(body, media)
 }
 
 /// Returns a text as a JSON string.
