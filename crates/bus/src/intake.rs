@@ -21,7 +21,7 @@ use crate::{
     lines::Line,
     publish_error::Rejection,
     publisher::Publisher,
-    report::{IntakeProgress, IntakeReport, Named, Tally},
+    report::{IntakeProgress, IntakeReport, LineError, Named, Tally},
 };
 
 /// Options of an intake.
@@ -192,6 +192,13 @@ impl Intake {
         self.count_line(bytes);
         let violations = vec![Violation::new("", "limit", message)];
         self.reject(number, Rejection { event_id: None, event_type: None, violations });
+    }
+
+    /// Counts an entry that could not be converted to an event as rejected, with its violations.
+    pub fn refuse(&mut self, error: LineError) {
+        self.count_line(0);
+        let LineError { line, event_id, event_type, violations } = error;
+        self.reject(line, Rejection { event_id, event_type, violations });
     }
 
     /// Adds a line. Returns before its event is stored. [`Intake::finish`] waits until the event is stored.

@@ -37,6 +37,17 @@ impl Violation {
     pub fn no_schema(event_type: &str) -> Self {
         Self::new("/type", "schema", format!("No schema found for event type: {event_type}"))
     }
+
+    /// Returns whether the reason is that the event's type has no schema.
+    ///
+    /// ```
+    /// use event_replay_domain::Violation;
+    /// assert!(Violation::no_schema("order.placed").is_no_schema());
+    /// assert!(!Violation::new("/type", "required", "\"type\" is required").is_no_schema());
+    /// ```
+    pub fn is_no_schema(&self) -> bool {
+        self.pointer == "/type" && self.rule == "schema"
+    }
 }
 
 impl std::fmt::Display for Violation {

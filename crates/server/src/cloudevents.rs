@@ -4,12 +4,15 @@
 //! `docs/http.md` has the table. The data is never parsed and serialized again, so its bytes are unchanged.
 
 mod binary;
+mod content;
 mod names;
 mod structured;
 mod to_event;
 mod write;
 
 use axum::body::Bytes;
+use bus::Rejection;
+use domain::Violation;
 use http::HeaderMap;
 use serde_json::value::RawValue;
 
@@ -18,6 +21,7 @@ use crate::{
     problem::{Code, Problem},
 };
 
+use self::content::Data;
 pub(crate) use self::{
     names::Members,
     to_event::{Times, event_of},
@@ -36,15 +40,6 @@ const VERSION: &str = "1.0";
 pub(crate) struct CloudEvent {
     attributes: Vec<(String, Box<RawValue>)>,
     data: Option<Data>,
-}
-
-/// The data of a CloudEvent.
-#[derive(Debug, Clone)]
-enum Data {
-    /// A JSON value.
-    Json(Box<RawValue>),
-    /// Other bytes, in base64.
-    Base64(String),
 }
 
 /// The content mode of CloudEvents in a request.
@@ -74,23 +69,42 @@ pub(crate) fn mode(headers: &HeaderMap) -> Result<Option<Mode>, Problem> {
     }
 }
 
+/// A CloudEvent of a request, or the reason why it is refused.
+pub(crate) type Parsed = Result<CloudEvent, Rejection>;
+
 /// Parses the CloudEvents of a request.
-pub(crate) fn read(mode: Mode, headers: &HeaderMap, body: &Bytes) -> Result<Vec<CloudEvent>, Problem> {
+///
+/// # Errors
+/// Returns a problem when a batch is not a JSON array.
+pub(crate) fn read(mode: Mode, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Parsed>, Problem> {
     match mode {
-        Mode::Structured => Ok(vec![structured::read(body, None)?]),
+        Mode::Structured => Ok(vec![structured::read(body)]),
         Mode::Batch => structured::read_batch(body),
-        Mode::Binary => Ok(vec![binary::read(headers, body)?]),
+        Mode::Binary => {
+            let event = binary::read(headers, body);
+            Ok(vec![event.map_err(|reason| malformed(None, None, reason))])
+        }
     }
 }
 
-/// Returns the problem for an invalid CloudEvent. `at` is its index in a batch, from 0.
-fn bad(at: Option<usize>, what: impl std::fmt::Display) -> Problem {
-    let place = at.map_or_else(String::new, |at| format!(" {}", at + 1));
-    Problem::new(Code::BadRequest, format!("the CloudEvent{place} is not valid: {what}"))
+/// Returns the rejection of a CloudEvent that cannot be converted to an event.
+pub(crate) fn malformed(
+    event_id: Option<String>,
+    event_type: Option<String>,
+    reason: impl Into<String>,
+) -> Rejection {
+    Rejection { event_id, event_type, violations: vec![Violation::new("", "cloudevent", reason)] }
 }
 
-/// Whether a media type is a JSON type. A missing media type counts as JSON.
-fn is_json(media: Option<&str>) -> bool {
-    let media = media.map(|media| media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    media.is_none_or(|media| media == "application/json" || media == "text/json" || media.ends_with("+json"))
+/// Returns the problem for the only CloudEvent of a request if it cannot be converted to an event.
+pub(crate) fn bad(rejection: &Rejection) -> Problem {
+    let reasons: Vec<&str> = rejection.violations.iter().map(|reason| reason.message.as_str()).collect();
+    Problem::new(Code::BadRequest, format!("the CloudEvent is not valid: {}", reasons.join("; ")))
+}
+
+/// Returns the media type of the data: the attribute `datacontenttype`, if there is one.
+fn media_of(attributes: &[(String, Box<RawValue>)]) -> Result<Option<String>, String> {
+    let found = attributes.iter().find(|(name, _)| name == names::MEDIA);
+    let text = found.map(|(_, value)| serde_json::from_str(value.get())).transpose();
+    text.map_err(|_| format!("the attribute {:?} is not a string", names::MEDIA))
 }

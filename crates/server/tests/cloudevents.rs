@@ -106,11 +106,219 @@ async fn a_batch_is_published_and_read_as_one() {
     assert!(reply.headers["link"].to_str().unwrap().contains("rel=\"next\""));
     let ids: Vec<Value> = reply.json().as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
     assert_eq!(ids, ["a"]);
-    // An invalid event is named by its place, and no event of the batch is stored.
-    let body = format!("[{},{{\"id\":\"c\"}}]", event("d"));
-    let problem = service.post("/v1/events", BATCH, body).await.problem(400, "bad-request");
-    assert!(problem["detail"].as_str().unwrap().contains("the CloudEvent 2 is not valid"), "{problem}");
-    service.get("/v1/events/d").await.problem(404, "not-found");
+    // A client that does not ask for a batch gets none.
+    assert_eq!(service.get("/v1/events").await.is(200).headers["content-type"], "application/json");
+    service.stop().await;
+}
+
+/// An invalid CloudEvent is reported by its place in the batch, as a line that is no event. The others are stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_event_of_a_batch_does_not_refuse_the_others() {
+    let service = accepting_all().await;
+    let text = r#"{"specversion":"1.0","id":"t","source":"s","type":"x.y","datacontenttype":"text/plain","data":{}}"#;
+    let versionless = r#"{"id":"v","type":"x.y","source":"s"}"#;
+    let ambiguous = r#"{"specversion":"1.0","id":"m","source":"s","type":"x.y","eventmembers":"no JSON"}"#;
+    let batch = |first: &str, last: &str| {
+        format!("[{},{versionless},7,{text},{ambiguous},{}]", event(first), event(last))
+    };
+    let problem = service.post("/v1/events", BATCH, batch("a", "b")).await.problem(422, "rejected");
+    assert_eq!((&problem["stored"], &problem["rejected"]), (&json!(2), &json!(4)), "{problem:#}");
+    let errors = problem["errors"].as_array().unwrap();
+    let places: Vec<(&Value, &Value, &Value)> =
+        errors.iter().map(|error| (&error["line"], &error["eventId"], &error["type"])).collect();
+    let named = [json!("v"), json!("t"), json!("m")];
+    let (none, kind) = (json!(null), json!("x.y"));
+    let lines: Vec<Value> = (2..=5).map(|line| json!(line)).collect();
+    assert_eq!(
+        places,
+        [
+            (&lines[0], &named[0], &kind),
+            (&lines[1], &none, &none),
+            (&lines[2], &named[1], &kind),
+            (&lines[3], &named[2], &kind),
+        ],
+        "{problem:#}"
+    );
+    for (error, said) in errors.iter().zip(["no specversion", "a JSON object", "text/plain", "eventmembers"])
+    {
+        let violation = &error["violations"][0];
+        assert_eq!(
+            (&violation["rule"], &violation["pointer"]),
+            (&json!("cloudevent"), &json!("")),
+            "{error}"
+        );
+        assert!(violation["message"].as_str().unwrap().contains(said), "{said}: {error}");
+    }
+    // The report has the members of the report on lines.
+    let line = service.publish(&["{".to_owned()]).await.problem(422, "rejected");
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&line), members(&problem));
+    assert_eq!(members(&line["errors"][0]), members(&errors[0]));
+    // The valid events are stored, and a repeat stores nothing twice.
+    let report = service.post("/v1/events?partial=ok", BATCH, batch("a", "b")).await.is(200).json();
+    assert_eq!((&report["alreadyStored"], &report["rejected"]), (&json!(2), &json!(4)), "{report}");
+    let report = service.post("/v1/events?partial=ok&delay=1h", BATCH, batch("c", "d")).await.is(200).json();
+    assert_eq!((&report["scheduled"], &report["rejected"]), (&json!(2), &json!(4)), "{report}");
+    let lines: Vec<&Value> =
+        report["errors"].as_array().unwrap().iter().map(|error| &error["line"]).collect();
+    assert_eq!(lines, [2, 3, 4, 5], "{report}");
+    let problem = service.post("/v1/events?atomic=true", BATCH, batch("e", "f")).await;
+    let problem = problem.problem(422, "rejected");
+    assert_eq!((&problem["stored"], &problem["notStored"]), (&json!(0), &json!(2)), "{problem:#}");
+    service.get("/v1/events/e").await.problem(404, "not-found");
+    for body in ["[{]", "{}", "7"] {
+        service.post("/v1/events", BATCH, body).await.problem(400, "bad-request");
+    }
+    service.stop().await;
+}
+
+/// Publishes the CloudEvent of an event in each mode, as the server returns it. It is the stored event every time.
+async fn is_known_in_every_mode(service: &Service, id: &str) {
+    let path = format!("/v1/events/{id}");
+    let structured = accepting(service, &path, STRUCTURED).await.is(200);
+    let again = service.post("/v1/events", STRUCTURED, structured.text()).await;
+    assert_eq!(again.status, 200, "{id}: {}: {}", structured.text(), again.text());
+    let batch = format!("[{}]", structured.text());
+    assert_eq!(service.post("/v1/events", BATCH, batch).await.status, 200, "{id}: {}", structured.text());
+    let reply = service.get(&format!("{path}?cloudevent=binary")).await;
+    assert!(reply.status.is_success(), "{id}: {}", reply.text());
+    let mut request = Request::post(service.url("/v1/events"));
+    for (name, value) in &reply.headers {
+        if name.as_str().starts_with("ce-") || name == "content-type" {
+            request = request.header(name, value);
+        }
+    }
+    let again = service.send(request.body(Body::from(reply.body.clone())).unwrap()).await;
+    assert_eq!(again.status, 200, "{id}: {:?} {}: {}", reply.headers, reply.text(), again.text());
+}
+
+/// However an event was published, its CloudEvent is the same event in each mode.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_recognised_in_every_mode() {
+    let service = accepting_all().await;
+    // Members beside the required attributes, and whether the data is text that the binary mode returns.
+    let structured = [
+        r#""data":{"n":1.10}"#,
+        r#""datacontenttype":"application/json","data":{"n":1.10}"#,
+        r#""datacontenttype":"application/json; charset=utf-8","data":[]"#,
+        r#""datacontenttype":"application/vnd.x+json","data":{}"#,
+        r#""data":null"#,
+        r#""data":"text""#,
+        r#""datacontenttype":"application/json","data":null"#,
+        r#""datacontenttype":"application/json""#,
+        r#""datacontenttype":"application/json","data_base64":"eyJhIjoxfQ==""#,
+        r#""datacontenttype":"text/plain","data":"h\u00e9llo \"q\"\n""#,
+        r#""datacontenttype":"text/plain","data":"a\u0001b""#,
+        r#""datacontenttype":"text/plain","data":"""#,
+        r#""datacontenttype":"text/plain","data":null"#,
+        r#""datacontenttype":"text/plain""#,
+        r#""datacontenttype":"text/plain","data_base64":"aGVsbG8=""#,
+        r#""datacontenttype":"text/xml; charset=x","data":"<a/>""#,
+        r#""datacontenttype":"image/png","data_base64":"iVBORw0KGgo=""#,
+        r#""datacontenttype":"application/cloudevents+json","data":{}"#,
+        r#""data_base64":"AP8=""#,
+        r#""data_base64":"MTIz""#,
+        r#""data_base64":"""#,
+        r#""tries":3,"is1st":true,"low":-1,"subject":"Euro € 😀","userid":"u 1","targetuserid":"t""#,
+        r#""correlationid":"c","causationid":"k","version":"7","eventmetadata":"{\"a\":[1.10]}""#,
+        r#""eventmembers":"{\"Odd Name\":1.10}","data":1"#,
+    ];
+    for (n, members) in structured.iter().enumerate() {
+        let id = format!("s{n}");
+        let text = format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"a.b","time":"2024-01-15T10:30:00Z",{members}}}"#
+        );
+        assert_eq!(service.post("/v1/events", STRUCTURED, text.clone()).await.status, 201, "{text}");
+        assert_eq!(service.post("/v1/events", STRUCTURED, text.clone()).await.status, 200, "{text}");
+        is_known_in_every_mode(&service, &id).await;
+    }
+    let bodies: [(&str, &[u8]); 8] = [
+        ("application/json", br#" {"n":1.10} "#),
+        ("", b"{\"n\":1.10}"),
+        ("", b"\x00\xff"),
+        ("", b"no JSON"),
+        ("text/plain", "héllo".as_bytes()),
+        ("text/plain", b"\x00\xff"),
+        ("application/octet-stream", b"a\x00b"),
+        ("text/plain", b""),
+    ];
+    for (n, (media, body)) in bodies.iter().enumerate() {
+        let id = format!("b{n}");
+        let headers = [("ce-id", id.as_str()), ("content-type", *media), ("ce-tries", "3")];
+        binary(&service, &headers, body.to_vec()).await.is(201);
+        is_known_in_every_mode(&service, &id).await;
+    }
+    let native = [
+        r#""data":{"n":1.10}"#,
+        r#""datacontenttype":"application/json","data":{}"#,
+        r#""datacontenttype":"text/plain","data":{}"#,
+        r#""datacontenttype":"text/plain","data":"a\u0000b""#,
+        r#""datacontenttype":"text/plain","data":"""#,
+        r#""datacontenttype":"text/plain","data_base64":"aGVsbG8=""#,
+        r#""datacontenttype":"application/json","data_base64":"e30=""#,
+        r#""datacontenttype":"application/json","data_base64":"AP8=""#,
+        r#""datacontenttype":"text/plain ","data":"text""#,
+        r#""datacontenttype":"é","data":1"#,
+        r#""datacontenttype":"application/cloudevents+json","data":1"#,
+        r#""data_base64":"MTIz""#,
+        r#""data_base64":"""#,
+        r#""data_base64":"MTIz","data":{}"#,
+        r#""data_base64":null,"data":null"#,
+        r#""correlationId":null,"causationId":null,"userId":null,"subject":null"#,
+        r#""Time":"noon","CorrelationID":"x","correlationId":"c""#,
+        r#""paymentId":"p","PaymentID":"q","nested":{"a":1},"count":7,"flag":false,"float":1.10"#,
+    ];
+    for (n, members) in native.iter().enumerate() {
+        let id = format!("n{n}");
+        let text = format!(
+            r#"{{"id":"{id}","type":"a.b","version":"1.0","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}},{members}}}"#
+        );
+        let reply = service.post("/v1/events", "application/json", text.clone()).await;
+        assert_eq!(reply.status, 201, "{text}: {}", reply.text());
+        is_known_in_every_mode(&service, &id).await;
+    }
+    let events = structured.len() + bodies.len() + native.len();
+    let all = accepting(&service, "/v1/events?limit=1000", BATCH).await.is(200);
+    assert_eq!(all.json().as_array().unwrap().len(), events);
+    let report = service.post("/v1/events", BATCH, all.body).await.is(200).json();
+    assert_eq!((&report["alreadyStored"], &report["rejected"]), (&json!(events), &json!(0)), "{report}");
+    service.stop().await;
+}
+
+/// The implied media type of data in a JSON document is the type that the binary mode names.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_published_in_one_mode_is_known_in_the_others() {
+    let service = accepting_all().await;
+    let json_type = ("content-type", "application/json");
+    let text = |id: &str, more: &str| {
+        format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"/shop","type":"order.placed","time":"2024-01-15T10:30:00Z"{more},"data":{DATA}}}"#
+        )
+    };
+    service.post("/v1/events", STRUCTURED, text("e1", "")).await.is(201);
+    binary(&service, &[json_type, ("ce-id", "e1")], DATA).await.is(200);
+    binary(&service, &[("ce-id", "e1")], DATA).await.is(200);
+    service
+        .post("/v1/events", STRUCTURED, text("e1", r#","datacontenttype":"application/json""#))
+        .await
+        .is(200);
+    binary(&service, &[json_type, ("ce-id", "e2")], DATA).await.is(201);
+    service.post("/v1/events", BATCH, format!("[{}]", text("e2", ""))).await.is(200);
+    let reply = service.get("/v1/events/e1?cloudevent=binary").await.is(200);
+    assert_eq!(
+        (reply.text().as_str(), &reply.headers["content-type"]),
+        (DATA, &json_type.1.parse().unwrap())
+    );
+    // Another media type is another event.
+    binary(&service, &[("content-type", "application/x+json"), ("ce-id", "e1")], DATA)
+        .await
+        .problem(409, "conflict");
+    // Bytes without a media type are not JSON, and the response names no type.
+    let bytes = r#"{"specversion":"1.0","id":"e3","source":"/shop","type":"a.b","data_base64":"AP8="}"#;
+    service.post("/v1/events", STRUCTURED, bytes).await.is(201);
+    let reply = service.get("/v1/events/e3?cloudevent=binary").await.is(200);
+    assert_eq!(reply.body, b"\x00\xff");
+    assert!(!reply.headers.contains_key("content-type"), "{:?}", reply.headers);
     service.stop().await;
 }
 
@@ -210,6 +418,9 @@ async fn what_is_no_cloudevent_is_refused_with_the_reason() {
         (r#""tries":3"#, r#""data_base64":"AA==""#, "both data and data_base64"),
         (r#""tries":3"#, r#""timestamp":"x""#, "cannot have the name"),
         (r#""tries":3"#, r#""metadata":"x""#, "cannot have the name"),
+        (r#""tries":3"#, r#""datacontenttype":5"#, "is not a string"),
+        (r#""tries":3"#, r#""datacontenttype":"text/plain""#, "must be a JSON string"),
+        (r#""tries":3"#, r#""datacontenttype":"text/plain; a=json""#, "must be a JSON string"),
     ] {
         let body = event("x").replacen(replaced, by, 1);
         let problem = service.post("/v1/events", STRUCTURED, body).await.problem(400, "bad-request");
@@ -234,7 +445,13 @@ async fn what_is_no_cloudevent_is_refused_with_the_reason() {
         let problem = binary(&service, &[headers], "{}").await.problem(400, "bad-request");
         assert!(problem["detail"].as_str().unwrap().contains(said), "{said}: {problem}");
     }
+    let twice = [("ce-subject", "a"), ("ce-subject", "a")];
+    let problem = binary(&service, &twice, "{}").await.problem(400, "bad-request");
+    assert!(problem["detail"].as_str().unwrap().contains("occurs twice"), "{problem}");
     binary(&service, &[("content-type", "application/json")], "{").await.problem(400, "bad-request");
+    let text = r#"{"specversion":"1.0","id":"x","source":"s","type":"a.b","datacontenttype":"application/json","data_base64":"AP8="}"#;
+    let problem = service.post("/v1/events", STRUCTURED, text).await.problem(400, "bad-request");
+    assert!(problem["detail"].as_str().unwrap().contains("its data is not JSON"), "{problem}");
     service.post("/v1/events", "application/cloudevents+avro", "x").await.problem(415, "unsupported-media");
     assert_eq!(service.get("/v1/events").await.is(200).json()["events"], json!([]));
     service.stop().await;
@@ -294,21 +511,9 @@ async fn a_member_named_like_an_attribute_is_not_taken_for_it() {
             structured.text().matches(&format!("\"{name}\":")).count(),
             usize::from(document.get(name).is_some())
         );
-        // The same event, by both modes. The header of a body in JSON would add the type of its data.
-        service.post("/v1/events", STRUCTURED, structured.text()).await.is(200);
-        let reply = service.get(&format!("{path}?cloudevent=binary")).await;
-        assert!(reply.status.is_success(), "{}", reply.text());
-        if !reply.body.is_empty() {
-            continue;
-        }
-        let mut again = Request::post(service.url("/v1/events"));
-        for (header, value) in &reply.headers {
-            if header.as_str().starts_with("ce-") || header == "content-type" {
-                again = again.header(header, value);
-            }
-        }
-        service.send(again.body(Body::from(reply.body)).unwrap()).await.is(200);
+        is_known_in_every_mode(&service, &id).await;
     }
+    service.stop().await;
 }
 
 /// Data of a media type that is not JSON is a string in a document, and its characters in a body. The type is kept without data, too.

@@ -46,25 +46,78 @@ async fn an_event_that_is_refused_is_told_with_all_that_is_wrong() {
     service.stop().await;
 }
 
-/// The stored event is equal to the published event byte for byte. The event has numbers that a double cannot
-/// represent, unsorted members, and unusual white space.
+/// The stored event is the published JSON object byte for byte, without the white space around it. The event has
+/// numbers that a double cannot represent, unsorted members, unusual white space, and unusual Unicode.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_kept() {
     let service = Service::new().await;
-    let data = r#"{"a":1.10,  "b":123456789012345678901234567890,"c":"\u00e4é\ud83d\ude00","d":1e2,"a b":{"z":1,"y":2}}"#;
+    let data = "{\"a\":1.10,  \"b\":123456789012345678901234567890,\t\"c\":\"\\u00e4é\\ud83d\\ude00😀e\u{301}\u{fffd}\u{200d}\",\"d\":1e2 ,\"e\":-0.0,\"f\":\"\\/\",\"a b\":{\"z\":1,\"y\":2}}";
     let event = format!(
-        r#"{{ "metadata":{{}},"data":{data},"id":"odd","type":"custom.event","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s"}}"#
+        r#"{{ "metadata":{{}},"data":{data},"id":"odd","type":"custom.event","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s" }}"#
     );
+    for (n, (media, body)) in [
+        ("application/json", format!("\r\n\t {event} \n\n")),
+        ("application/json", event.clone()),
+        ("application/json", format!("[\n  {event}\t]\n")),
+        ("application/x-ndjson", format!("\t{event} \r\n")),
+        ("application/x-ndjson", format!("{{\"event\": {event},\"position\":\"0:1\"}}\n")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let reply = service.post("/v1/events?unknownTypes=accept", media, body).await;
+        assert_eq!(reply.status, if n == 0 { 201 } else { 200 }, "{n}: {}", reply.text());
+    }
+    let stored = service.get("/v1/events/odd").await.is(200).text();
+    assert!(stored.contains(&format!("\"event\":{event},")), "{stored}");
+    let binary = service.get("/v1/events/odd?cloudevent=binary").await.is(200);
+    assert_eq!(binary.text(), data);
+    let structured = service.get("/v1/events/odd?cloudevent=structured").await.is(200).text();
+    assert!(structured.contains(&format!("\"data\":{data}")), "{structured}");
+    service.stop().await;
+}
+
+/// Line breaks between tokens and characters that a terminal interprets are stored as they are. A JSON response has
+/// the same value in one line, and the body of a CloudEvent has the bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn line_breaks_and_bidirectional_controls_are_kept_and_shown_safely() {
+    let service = Service::new().await;
+    let data = "{\n \"a\":\r\n \"x\u{202e}y\u{7f}\"}";
+    let event = format!(
+        r#"{{"id":"odd","type":"custom.event","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}},"data":{data}}}"#
+    );
+    service.post("/v1/events?unknownTypes=accept", "application/json", event.clone()).await.is(201);
+    let shown = "{  \"a\":   \"x\\u202ey\\u007f\"}";
+    let stored = service.get("/v1/events/odd").await.is(200).text();
+    assert!(stored.contains(&format!("\"data\":{shown}}}")), "{stored}");
+    assert_eq!(service.get("/v1/events/odd?cloudevent=binary").await.is(200).text(), data);
+    service.post("/v1/events?unknownTypes=accept", "application/json", event).await.is(200);
+    service.stop().await;
+}
+
+/// The hint for an unknown type names the ways that a client of the HTTP API has.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_a_schema_is_refused_with_the_ways_over_http() {
+    let service = Service::new().await;
+    let event = registered("e1", "u1").replace("user.registered", "order.placed");
     for (media, body) in [
         ("application/json", event.clone()),
         ("application/json", format!("[{event}]")),
-        ("application/x-ndjson", format!("{event}\r\n")),
+        ("application/x-ndjson", event.clone()),
     ] {
-        let reply = service.post("/v1/events?unknownTypes=accept", media, body).await;
-        assert!([200, 201].contains(&reply.status.as_u16()), "{}", reply.text());
+        let problem = service.post("/v1/events", media, body).await.problem(422, "rejected");
+        let hint = problem["hint"].as_str().unwrap();
+        for way in ["POST /v1/schemas/{type}", "?unknownTypes=accept"] {
+            assert!(hint.contains(way), "{problem:#}");
+        }
+        let said = "No schema found for event type: order.placed";
+        assert!(problem.to_string().contains(said), "{problem:#}");
     }
-    let stored = service.get("/v1/events/odd").await.is(200).text();
-    assert!(stored.contains(&event), "{stored}");
+    // An event that is refused for another reason has no such hint.
+    let wrong = registered("e2", "u1").replace("\"email\":", "\"mail\":");
+    let problem = service.post("/v1/events", "application/json", wrong).await.problem(422, "rejected");
+    assert_eq!(problem["hint"], json!(null), "{problem:#}");
+    service.post("/v1/events?unknownTypes=accept", "application/json", event).await.is(201);
     service.stop().await;
 }
 

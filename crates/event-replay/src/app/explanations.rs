@@ -43,6 +43,21 @@ pub struct Explanation {
     pub action: &'static str,
 }
 
+/// An action in the words of each interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action {
+    /// The action on the command line.
+    pub in_shell: &'static str,
+    /// The action over HTTP, as the hint of a problem.
+    pub over_http: &'static str,
+}
+
+/// The action for an event whose type has no schema.
+pub const NO_SCHEMA: Action = Action {
+    in_shell: "Add a schema with `event-replay schemas add`, or publish with --unknown-types accept.",
+    over_http: "add a schema with POST /v1/schemas/{type}, or publish with ?unknownTypes=accept",
+};
+
 /// Returns the explanation of a code.
 pub fn find(code: &str) -> Option<&'static Explanation> {
     ALL.iter().find(|explanation| explanation.code == code)
@@ -148,7 +163,7 @@ pub const ALL: &[Explanation] = &[
         Kind::Rule,
         "schema",
         "The event's type has no schema, or its schema cannot be used.",
-        "Add a schema with `event-replay schemas add`, or publish with --unknown-types accept.",
+        NO_SCHEMA.in_shell,
     ),
     of(
         Kind::Rule,
@@ -163,6 +178,12 @@ pub const ALL: &[Explanation] = &[
         "json",
         "The line is not valid JSON.",
         "Write one JSON object a line. `jq -c . FILE` converts JSON of several lines.",
+    ),
+    of(
+        Kind::Rule,
+        "cloudevent",
+        "The entry of a batch is not a valid CloudEvent.",
+        "Correct the attribute or the data that the sentence names. docs/http.md has the mapping.",
     ),
     of(
         Kind::Rule,

@@ -1,63 +1,69 @@
 //! CloudEvents in binary mode: the attributes are headers, and the body is the data.
 
 use axum::body::Bytes;
-use base64::Engine as _;
 use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 
-use super::{CloudEvent, Data, VERSION, bad, is_json, names};
-use crate::problem::Problem;
+use super::{
+    CloudEvent, VERSION,
+    content::Data,
+    media_of,
+    names::{self, MEDIA},
+};
 
 /// The prefix of the headers that carry attributes.
 pub(super) const PREFIX: &str = "ce-";
 
 /// Parses the event of a request.
-pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<CloudEvent, Problem> {
-    let mut event = CloudEvent { attributes: Vec::new(), data: None };
+///
+/// # Errors
+/// Returns a message with the reason why the headers or the body are not valid.
+pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<CloudEvent, String> {
+    let mut attributes = Vec::new();
     for name in headers.keys() {
         let Some(attribute) = name.as_str().strip_prefix(PREFIX) else { continue };
         let mut values = headers.get_all(name).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(bad(None, format!("the header {name} occurs twice")));
+            return Err(format!("the header {name} occurs twice"));
         };
-        let value = decoded(value).map_err(|error| bad(None, format!("the header {name}: {error}")))?;
+        let value = decoded(value).map_err(|error| format!("the header {name}: {error}"))?;
         match attribute {
             "specversion" if value == VERSION => {}
             "specversion" => {
-                return Err(bad(None, format!("specversion is {value:?}, and {VERSION:?} is understood")));
+                return Err(format!("specversion is {value:?}, and {VERSION:?} is understood"));
             }
-            "datacontenttype" => {
-                return Err(bad(
-                    None,
-                    "the type of its data is in the header Content-Type, not in ce-datacontenttype",
-                ));
+            MEDIA => {
+                return Err("the type of its data is in the header Content-Type, not in ce-datacontenttype"
+                    .to_owned());
             }
             _ => {
-                names::check(attribute).map_err(|error| bad(None, error))?;
-                event.attributes.push((attribute.to_owned(), text(&value)?));
+                names::check(attribute)?;
+                attributes.push((attribute.to_owned(), text(&value)?));
             }
         }
     }
-    let media = headers.get(header::CONTENT_TYPE).map(|media| media.to_str().unwrap_or("?").to_owned());
-    if !body.is_empty() {
-        event.data = Some(match is_json(media.as_deref()) {
-            true => Data::Json(
-                serde_json::from_slice(body)
-                    .map_err(|error| bad(None, format!("its data is not JSON: {error}")))?,
-            ),
-            false => Data::Base64(base64::engine::general_purpose::STANDARD.encode(body)),
-        });
+    if let Some(media) = headers.get(header::CONTENT_TYPE) {
+        let media = media.to_str().map_err(|_| "the header Content-Type is not ASCII".to_owned())?;
+        attributes.push((MEDIA.to_owned(), text(media)?));
     }
-    if let Some(media) = media {
-        event.attributes.push(("datacontenttype".to_owned(), text(&media)?));
+    let data = data_of(body, media_of(&attributes)?.as_deref())?;
+    Ok(CloudEvent { attributes, data })
+}
+
+/// Returns the data of a body. A body of JSON needs no media type.
+fn data_of(body: &[u8], media: Option<&str>) -> Result<Option<Data>, String> {
+    if media.is_none()
+        && let Ok(value) = serde_json::from_slice(body)
+    {
+        return Ok(Some(Data::Json(value)));
     }
-    Ok(event)
+    Data::of_bytes(body, media)
 }
 
 /// Returns a text as a JSON string.
-fn text(value: &str) -> Result<Box<RawValue>, Problem> {
-    serde_json::value::to_raw_value(value).map_err(|error| bad(None, error))
+fn text(value: &str) -> Result<Box<RawValue>, String> {
+    serde_json::value::to_raw_value(value).map_err(|error| error.to_string())
 }
 
 /// Returns the value of an attribute in a header. Quotes are removed, and percent-encoding is decoded once.
@@ -112,6 +118,7 @@ mod tests {
             ("%41b%2541", "Ab%41"),
             ("\"a \\\"b\\\" c\"", "a \"b\" c"),
             ("100%", "100%"),
+            ("caf%c3%a9", "café"),
         ] {
             assert_eq!(decoded(&HeaderValue::from_static(value)).unwrap(), expected);
         }

@@ -11,6 +11,10 @@ pub(super) const RENAMED: [(&str, &str); 3] =
 pub(super) const METADATA: &str = "eventmetadata";
 /// The attribute that carries all members that fit no other attribute, as one JSON object.
 pub(super) const OTHERS: &str = "eventmembers";
+/// The attribute with the media type of the data.
+pub(super) const MEDIA: &str = "datacontenttype";
+/// The member with data that is neither JSON nor text, in base64.
+pub(super) const BYTES: &str = "data_base64";
 /// Entities that every event may name.
 pub(super) const ENTITIES: [&str; 3] = ["userId", "courseId", "labId"];
 /// Members of an event that are not attributes. An attribute with such a name would collide with the member.

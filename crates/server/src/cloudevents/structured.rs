@@ -8,8 +8,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{CloudEvent, Data, VERSION, bad, names};
-use crate::problem::Problem;
+use super::{
+    CloudEvent, Parsed, VERSION,
+    content::{Data, bytes_of},
+    malformed, media_of,
+    names::{self, BYTES},
+};
+use crate::problem::{Code, Problem};
 
 /// The members of an object in their order. A duplicate name stays a duplicate.
 struct Pairs(Vec<(String, Box<RawValue>)>);
@@ -47,67 +52,72 @@ pub(super) fn is_value(value: &RawValue) -> bool {
     text.starts_with('"') || matches!(text, "true" | "false") || text.parse::<i32>().is_ok()
 }
 
-/// Parses one document. `at` is its index in a batch, from 0.
-pub(super) fn read(text: &[u8], at: Option<usize>) -> Result<CloudEvent, Problem> {
-    let Pairs(pairs) = serde_json::from_slice(text).map_err(|error| bad(at, error))?;
-    of_pairs(&pairs, at)
+/// Parses one document.
+pub(super) fn read(text: &[u8]) -> Parsed {
+    let value: &RawValue =
+        serde_json::from_slice(text).map_err(|error| malformed(None, None, error.to_string()))?;
+    of_text(value.get())
 }
 
-/// Parses a JSON array of documents.
-pub(super) fn read_batch(text: &[u8]) -> Result<Vec<CloudEvent>, Problem> {
-    let all: Vec<Pairs> = serde_json::from_slice(text).map_err(|error| bad(None, error))?;
-    all.into_iter().enumerate().map(|(at, Pairs(pairs))| of_pairs(&pairs, Some(at))).collect()
+/// Parses a JSON array of documents. A document that is not valid does not affect the others.
+pub(super) fn read_batch(text: &[u8]) -> Result<Vec<Parsed>, Problem> {
+    let all: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| {
+        Problem::new(Code::BadRequest, format!("the body is not a JSON array of CloudEvents: {error}"))
+    })?;
+    Ok(all.into_iter().map(|value| of_text(value.get())).collect())
 }
 
-fn of_pairs(pairs: &[(String, Box<RawValue>)], at: Option<usize>) -> Result<CloudEvent, Problem> {
-    let mut event = CloudEvent { attributes: Vec::with_capacity(pairs.len()), data: None };
-    let mut version = None;
-    for (n, (name, value)) in pairs.iter().enumerate() {
-        if pairs.iter().take(n).any(|(other, _)| other == name) {
-            return Err(bad(at, format!("{name:?} occurs twice")));
-        }
-        // An attribute that is null counts as missing. Data may be null.
-        let is_null = value.get() == "null";
-        let data = match name.as_str() {
-            "specversion" => {
-                version = serde_json::from_str::<String>(value.get()).ok();
-                continue;
-            }
-            "data" => Data::Json(value.clone()),
-            "data_base64" if is_null => continue,
-            "data_base64" => Data::Base64(base64_of(value).map_err(|error| bad(at, error))?),
-            _ if is_null => continue,
-            _ => {
-                names::check(name).map_err(|error| bad(at, error))?;
-                check_value(name, value).map_err(|error| bad(at, error))?;
-                event.attributes.push((name.clone(), value.clone()));
-                continue;
-            }
+fn of_text(text: &str) -> Parsed {
+    let pairs = pairs_of(text).map_err(|error| malformed(None, None, error.to_string()))?;
+    of_pairs(&pairs).map_err(|reason| {
+        let named = |member: &str| {
+            let (_, value) = pairs.iter().find(|(name, _)| name == member)?;
+            serde_json::from_str(value.get()).ok()
         };
-        if event.data.replace(data).is_some() {
-            return Err(bad(at, "it has both data and data_base64"));
+        malformed(named("id"), named("type"), reason)
+    })
+}
+
+fn of_pairs(pairs: &[(String, Box<RawValue>)]) -> Result<CloudEvent, String> {
+    let mut attributes = Vec::with_capacity(pairs.len());
+    let (mut version, mut value, mut bytes) = (None, None, None);
+    for (n, (name, member)) in pairs.iter().enumerate() {
+        if pairs.iter().take(n).any(|(other, _)| other == name) {
+            return Err(format!("{name:?} occurs twice"));
+        }
+        match name.as_str() {
+            "specversion" => version = serde_json::from_str::<String>(member.get()).ok(),
+            "data" => value = Some(member),
+            // An attribute that is null counts as missing. Data may be null.
+            _ if member.get() == "null" => {}
+            BYTES => {
+                bytes = Some(bytes_of(member).ok_or("data_base64 is not a string of bytes in base64")?);
+            }
+            _ => {
+                names::check(name)?;
+                check_value(name, member)?;
+                attributes.push((name.clone(), member.clone()));
+            }
         }
     }
     match version.as_deref() {
-        Some(VERSION) => Ok(event),
-        Some(other) => Err(bad(at, format!("specversion is {other:?}, and {VERSION:?} is understood"))),
-        None => Err(bad(at, "it has no specversion")),
+        Some(VERSION) => {}
+        Some(other) => return Err(format!("specversion is {other:?}, and {VERSION:?} is understood")),
+        None => return Err("it has no specversion".to_owned()),
     }
+    let media = media_of(&attributes)?;
+    let data = match (value, bytes) {
+        (Some(_), Some(_)) => return Err("it has both data and data_base64".to_owned()),
+        (Some(value), None) => Data::of_value(value, media.as_deref())?,
+        (None, Some(bytes)) => Data::of_bytes(&bytes, media.as_deref())?,
+        (None, None) => None,
+    };
+    Ok(CloudEvent { attributes, data })
 }
 
 fn check_value(name: &str, value: &RawValue) -> Result<(), String> {
     match is_value(value) {
         true => Ok(()),
         false => Err(format!("the attribute {name:?} is not a string, an integer of 32 bits, or a boolean")),
-    }
-}
-
-fn base64_of(value: &RawValue) -> Result<String, String> {
-    use base64::Engine as _;
-    let text: String =
-        serde_json::from_str(value.get()).map_err(|_| "data_base64 is not a string".to_owned())?;
-    match base64::engine::general_purpose::STANDARD.decode(&text) {
-        Ok(_) => Ok(text),
-        Err(error) => Err(format!("data_base64 is not base64: {error}")),
     }
 }

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::{
-    CloudEvent, Data,
-    names::{METADATA, Members, OTHERS},
+    CloudEvent,
+    content::{Data, JSON, bytes_of},
+    names::{BYTES, MEDIA, METADATA, Members, OTHERS, is_taken},
 };
 
 /// The version of an event if its CloudEvent has none.
@@ -44,6 +45,11 @@ impl CloudEvent {
         self.attributes.iter().any(|(name, _)| name.ends_with("id") && name != "id")
     }
 
+    /// Whether the data is a JSON value of a JSON media type.
+    fn is_json(&self) -> bool {
+        matches!(self.data, Some(Data::Json(_)))
+    }
+
     /// Whether the CloudEvent has a `time` attribute.
     pub(crate) fn has_time(&self) -> bool {
         self.attributes.iter().any(|(name, _)| name == "time")
@@ -75,8 +81,9 @@ pub(crate) fn event_of(cloud: &CloudEvent, members: &Members, times: &Times) -> 
             },
             METADATA => event.put("metadata", &json_in(METADATA, value)?),
             OTHERS => {}
-            // The `eventmembers` attribute contains the same member with its original case.
-            other if others.keys().any(|name| name != other && name.eq_ignore_ascii_case(other)) => {}
+            // JSON data without a media type is `application/json` too. Both are the same event.
+            MEDIA if cloud.is_json() && is_string(value, JSON) => {}
+            other if others.iter().any(|(name, member)| restores(name, member, other, value)) => {}
             other => event.put(&members.of_attribute(other)?, value.get()),
         }
     }
@@ -90,12 +97,29 @@ pub(crate) fn event_of(cloud: &CloudEvent, members: &Members, times: &Times) -> 
     if !event.has("metadata") {
         event.put("metadata", "{}");
     }
+    let repeated = others.get(BYTES).and_then(|value| bytes_of(value));
+    let is_repeated = |data: &Data| repeated.as_deref().is_some_and(|bytes| data.has_bytes(bytes));
     match &cloud.data {
-        Some(Data::Json(data)) => event.put("data", data.get()),
-        Some(Data::Base64(data)) => event.put("data_base64", raw(data)?.get()),
+        // The `eventmembers` attribute contains the same bytes in the form of the event.
+        Some(data) if is_repeated(data) => {}
+        Some(Data::Json(data) | Data::Text(data)) => event.put("data", data.get()),
+        Some(Data::Base64(data)) => event.put(BYTES, raw(data)?.get()),
         None => {}
     }
     Ok(event.end())
+}
+
+/// Whether a member of the `eventmembers` attribute is the original form of an attribute. An attribute name is lower
+/// case, and a header has the text of a number or a boolean.
+fn restores(name: &str, member: &RawValue, attribute: &str, value: &RawValue) -> bool {
+    match name == attribute {
+        true => is_string(value, member.get()),
+        false => name.eq_ignore_ascii_case(attribute) && !is_taken(attribute),
+    }
+}
+
+fn is_string(value: &RawValue, text: &str) -> bool {
+    serde_json::from_str::<String>(value.get()).is_ok_and(|value| value == text)
 }
 
 /// Returns the members of the `eventmembers` attribute.

@@ -2,11 +2,12 @@
 
 use bus::PublishError;
 use domain::{
-    StorageFailure,
+    StorageFailure, Violation,
     ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 use event_replay::app::{
-    AppError, Conflict, InvalidRequest, NotFound, StoreError, filter::FilterRequestError, publish::BeyondTime,
+    AppError, Conflict, InvalidRequest, NotFound, StoreError, explanations::NO_SCHEMA,
+    filter::FilterRequestError, publish::BeyondTime,
 };
 use replay::ReplayError;
 
@@ -220,7 +221,13 @@ impl From<PublishError> for Problem {
     fn from(error: PublishError) -> Self {
         let said = error.to_string();
         match error {
-            PublishError::Rejected(rejection) => Self::new(Code::Rejected, said).errors(rejection.violations),
+            PublishError::Rejected(rejection) => {
+                let problem = Self::new(Code::Rejected, said).errors(&rejection.violations);
+                match rejection.violations.iter().any(Violation::is_no_schema) {
+                    true => problem.hint(NO_SCHEMA.over_http),
+                    false => problem,
+                }
+            }
             PublishError::Conflict { .. } | PublishError::ScheduleConflict { .. } => {
                 Self::new(Code::Conflict, said)
             }

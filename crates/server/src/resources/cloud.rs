@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::body::Bytes;
+use bus::Rejection;
 use event_replay::app::{clock, schemas};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -10,41 +11,43 @@ use jiff::Timestamp;
 use crate::{
     app::App,
     cloudevents::{self, CloudEvent, Members, Mode, Times},
-    problem::{Code, Problem},
+    problem::Problem,
 };
 
 /// Maximum number of ids in one read of the store.
 const IDS_AT_ONCE: usize = 200;
 
-/// Returns the JSON of the events for the CloudEvents of a request.
+/// Returns the JSON of the event for each CloudEvent of a request, or the reason why the CloudEvent is refused.
+///
+/// # Errors
+/// Returns a problem when the body of a batch is not a JSON array, or the store fails.
 pub(crate) async fn events(
     app: &App,
     mode: Mode,
     headers: &HeaderMap,
     body: &Bytes,
     id_with_source: bool,
-) -> Result<Vec<Vec<u8>>, Problem> {
+) -> Result<Vec<Result<Vec<u8>, Rejection>>, Problem> {
     let all = cloudevents::read(mode, headers, body)?;
-    let members = Known::of(app, &all).await?;
+    let valid: Vec<&CloudEvent> = all.iter().filter_map(|cloud| cloud.as_ref().ok()).collect();
+    let members = Known::of(app, &valid).await?;
     let now = clock().now();
-    let stored = stored_times(app, &all, id_with_source).await?;
-    let mut texts = Vec::with_capacity(all.len());
-    for (at, cloud) in all.iter().enumerate() {
-        let known = cloud.event_id(id_with_source).and_then(|id| stored.get(&id).copied());
+    let stored = stored_times(app, &valid, id_with_source).await?;
+    let convert = |cloud: CloudEvent| {
+        let id = cloud.event_id(id_with_source);
+        let known = id.as_ref().and_then(|id| stored.get(id).copied());
         let times = Times { otherwise: known.unwrap_or(now), id_with_source };
-        let text = cloudevents::event_of(cloud, members.for_event(cloud), &times);
-        texts.push(text.map_err(|error| {
-            Problem::new(Code::BadRequest, format!("the CloudEvent {} is not valid: {error}", at + 1))
-        })?);
-    }
-    Ok(texts)
+        cloudevents::event_of(&cloud, members.for_event(&cloud), &times)
+            .map_err(|reason| cloudevents::malformed(id, cloud.event_type(), reason))
+    };
+    Ok(all.into_iter().map(|cloud| cloud.and_then(&convert)).collect())
 }
 
 /// Returns the timestamps of stored events for CloudEvents without a `time`. With the stored timestamp, a repeated
 /// CloudEvent becomes the same event again.
 async fn stored_times(
     app: &App,
-    all: &[CloudEvent],
+    all: &[&CloudEvent],
     id_with_source: bool,
 ) -> Result<HashMap<String, Timestamp>, Problem> {
     let timeless = all.iter().filter(|cloud| !cloud.has_time());
@@ -64,11 +67,11 @@ struct Known {
 }
 
 impl Known {
-    async fn of(app: &App, all: &[CloudEvent]) -> Result<Self, Problem> {
+    async fn of(app: &App, all: &[&CloudEvent]) -> Result<Self, Problem> {
         let every = Members::of_settings(&app.settings.ordering.members);
         let mut of_schemas = HashMap::new();
         // Without such attributes the schemas are not needed.
-        if !all.iter().any(CloudEvent::names_entities) {
+        if !all.iter().any(|cloud| cloud.names_entities()) {
             return Ok(Self { every, of_schemas });
         }
         let records = app.store.list_schemas().await?;

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use bus::{Intake, IntakeError, IntakeOptions, Line, PublishOptions, Published, Publisher, line_limit};
-use domain::Priority;
+use bus::{
+    Intake, IntakeError, IntakeOptions, IntakeReport, Line, LineError, PublishOptions, Published, Publisher,
+    Rejection, line_limit,
+};
+use domain::{Priority, Violation};
 use event_replay::{
     app::{
+        explanations::NO_SCHEMA,
         intake::{DeliveryIntake, LineFailure, PublishReport, Waiting},
         publish::{DeliveryRequest, PublishRequest},
         source::with_source,
@@ -137,14 +141,14 @@ pub(crate) async fn publish(mut call: Call) -> Answer {
     if let Some(mode) = mode {
         let texts = cloud::events(&call.app, mode, &call.parts.headers, &body, asked.id_with_source).await?;
         return match texts.as_slice() {
-            [text] if mode != Mode::Batch && !asked.atomic => {
+            [Err(rejection)] if mode != Mode::Batch => Err(cloudevents::bad(rejection)),
+            [Ok(text)] if mode != Mode::Batch && !asked.atomic => {
                 one(&publisher, &asked, text).await.map_err(cloud::with_advice)
             }
             texts => {
-                let texts = (1..).zip(texts);
-                let lines: Vec<Line<'_>> =
-                    texts.map(|(line, text)| Line::Text { line, bytes: text }).collect();
-                many(publisher, &asked, &lines).await
+                let entries: Vec<Entry<'_>> =
+                    (1..).zip(texts).map(|(line, text)| entry(line, text)).collect();
+                many(publisher, &asked, &entries).await
             }
         };
     }
@@ -158,36 +162,46 @@ pub(crate) async fn publish(mut call: Call) -> Answer {
     };
     match events {
         Events::One(body) if !asked.atomic => one(&publisher, &asked, &body).await,
-        Events::One(body) => many(publisher, &asked, &[whole(&body)]).await,
+        Events::One(body) => many(publisher, &asked, &[Ok(Line::Text { line: 1, bytes: &body })]).await,
         Events::Lines(body) => {
-            let lines = lines(&body, line_limit(&call.app.settings.limits));
-            many(publisher, &asked, &lines).await
+            let entries = lines(&body, line_limit(&call.app.settings.limits));
+            many(publisher, &asked, &entries).await
         }
         Events::Array(body) => {
             let elements: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
                 Problem::new(Code::BadRequest, format!("the body is not an array of JSON objects: {error}"))
             })?;
-            let lines: Vec<Line<'_>> = (1..)
+            let entries: Vec<Entry<'_>> = (1..)
                 .zip(&elements)
-                .map(|(line, element)| Line::Text { line, bytes: element.get().as_bytes() })
+                .map(|(line, element)| Ok(Line::Text { line, bytes: element.get().as_bytes() }))
                 .collect();
-            many(publisher, &asked, &lines).await
+            many(publisher, &asked, &entries).await
         }
     }
 }
 
-fn whole(body: &[u8]) -> Line<'_> {
-    Line::Text { line: 1, bytes: body }
+/// An event of a body, or the error of an entry that is no event.
+type Entry<'a> = Result<Line<'a>, LineError>;
+
+/// Returns the entry for a CloudEvent.
+fn entry(line: u64, text: &Result<Vec<u8>, Rejection>) -> Entry<'_> {
+    match text {
+        Ok(text) => Ok(Line::Text { line, bytes: text }),
+        Err(rejection) => {
+            let Rejection { event_id, event_type, violations } = rejection.clone();
+            Err(LineError { line, event_id, event_type, violations })
+        }
+    }
 }
 
 /// Splits a body into lines. A line over the limit is marked as too long, and the other lines are still accepted.
-fn lines(body: &[u8], limit: usize) -> Vec<Line<'_>> {
+fn lines(body: &[u8], limit: usize) -> Vec<Entry<'_>> {
     let lines = (1..).zip(body.split(|byte| *byte == b'\n'));
     let lines = lines.filter(|(_, bytes)| !bytes.trim_ascii().is_empty());
     lines
         .map(|(line, bytes)| match bytes.len() > limit {
-            true => Line::TooLong { line, bytes: bytes.len() as u64 },
-            false => Line::Text { line, bytes },
+            true => Ok(Line::TooLong { line, bytes: bytes.len() as u64 }),
+            false => Ok(Line::Text { line, bytes }),
         })
         .collect()
 }
@@ -213,10 +227,10 @@ async fn one(publisher: &Publisher, asked: &Asked, body: &[u8]) -> Answer {
         Some(_) => PublishReport::of_scheduled(),
         None => PublishReport::default(),
     };
-    let part = bus::IntakeReport::default();
+    let part = IntakeReport::default();
     let (status, part) = match published {
-        Published::Stored(_) => (StatusCode::CREATED, bus::IntakeReport { stored: 1, ..part }),
-        Published::AlreadyStored(_) => (StatusCode::OK, bus::IntakeReport { already_stored: 1, ..part }),
+        Published::Stored(_) => (StatusCode::CREATED, IntakeReport { stored: 1, ..part }),
+        Published::AlreadyStored(_) => (StatusCode::OK, IntakeReport { already_stored: 1, ..part }),
         Published::Scheduled { .. } => {
             report.waits(Waiting::Now);
             (StatusCode::ACCEPTED, part)
@@ -233,20 +247,36 @@ async fn one(publisher: &Publisher, asked: &Asked, body: &[u8]) -> Answer {
 }
 
 /// Publishes any number of events, and returns a report.
-async fn many(publisher: Arc<Publisher>, asked: &Asked, lines: &[Line<'_>]) -> Answer {
+async fn many(publisher: Arc<Publisher>, asked: &Asked, entries: &[Entry<'_>]) -> Answer {
     let (report, failure) = match &asked.delivery {
-        None => take_in(publisher, asked, lines).await,
-        Some(options) => {
-            let intake = DeliveryIntake { publisher: &publisher, options, service: asked.service.as_deref() };
-            let mut report = intake.report();
-            let taken = intake.lines(lines, |line| line, &mut report).await;
-            (report, taken.err().map(of_line))
-        }
+        None => take_in(publisher, asked, entries).await,
+        Some(options) => deliver(&publisher, asked, options, entries).await,
     };
     match failure {
         Some(problem) => Err(problem.with(report.document())),
         None => answer_of(&report, asked),
     }
+}
+
+/// Publishes events with delivery options.
+async fn deliver(
+    publisher: &Publisher,
+    asked: &Asked,
+    options: &PublishOptions,
+    entries: &[Entry<'_>],
+) -> (PublishReport, Option<Problem>) {
+    let intake = DeliveryIntake { publisher, options, service: asked.service.as_deref() };
+    let mut report = intake.report();
+    for part in entries.chunk_by(|one, next| one.is_ok() == next.is_ok()) {
+        let lines: Vec<Line<'_>> = part.iter().filter_map(|entry| entry.as_ref().ok().copied()).collect();
+        if let Err(failure) = intake.lines(&lines, |line| line, &mut report).await {
+            return (report, Some(of_line(failure)));
+        }
+        for error in part.iter().filter_map(|entry| entry.as_ref().err()) {
+            report.add(IntakeReport { rejected: 1, errors: vec![error.clone()], ..IntakeReport::default() });
+        }
+    }
+    (report, None)
 }
 
 /// Returns the problem for a line. A failure of the store ends the request. The counts cover the events before the
@@ -259,19 +289,23 @@ fn of_line(failure: LineFailure) -> Problem {
 async fn take_in(
     publisher: Arc<Publisher>,
     asked: &Asked,
-    lines: &[Line<'_>],
+    entries: &[Entry<'_>],
 ) -> (PublishReport, Option<Problem>) {
     let mut report = PublishReport::default();
     let options = IntakeOptions { atomic: asked.atomic, ..IntakeOptions::default() };
     let mut intake = Intake::new(publisher, options);
-    for line in lines {
-        let named = match (line, asked.service.as_deref()) {
-            (Line::Text { bytes, .. }, Some(service)) => with_source(bytes, service),
+    for entry in entries {
+        let named = match (entry, asked.service.as_deref()) {
+            (Ok(Line::Text { bytes, .. }), Some(service)) => with_source(bytes, service),
             _ => None,
         };
-        let taken = match (line, &named) {
-            (Line::Text { line, .. }, Some(named)) => intake.line(*line, named).await,
-            (line, _) => intake.take(*line).await,
+        let taken = match (entry, &named) {
+            (Err(error), _) => {
+                intake.refuse(error.clone());
+                Ok(())
+            }
+            (Ok(Line::Text { line, .. }), Some(named)) => intake.line(*line, named).await,
+            (Ok(line), _) => intake.take(*line).await,
         };
         if let Err(error) = taken {
             return failed(report, error);
@@ -305,11 +339,14 @@ fn answer_of(report: &PublishReport, asked: &Asked) -> Answer {
     if !report.is_clean() && !asked.partial {
         let refused = report.sum().rejected + report.sum().conflicts;
         let said = format!("{refused} of {} events were refused", report.lines());
-        return Err(Problem::new(Code::Rejected, said)
-            .hint(
-                "the counts say what was stored; the same request can be sent again and stores nothing twice",
-            )
-            .with(report.document()));
+        let again =
+            "the counts say what was stored; the same request can be sent again and stores nothing twice";
+        let mut violations = report.sum().errors.iter().flat_map(|error| &error.violations);
+        let hint = match violations.any(Violation::is_no_schema) {
+            true => format!("{}; {again}", NO_SCHEMA.over_http),
+            false => again.to_owned(),
+        };
+        return Err(Problem::new(Code::Rejected, said).hint(hint).with(report.document()));
     }
     let status = match (report.is_clean(), report.waiting(), report.sum().stored) {
         (false, _, _) => StatusCode::OK,
