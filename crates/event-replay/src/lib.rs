@@ -41,6 +41,7 @@ pub mod app;
 mod check;
 mod handle;
 mod idle;
+mod lag;
 mod location;
 mod manager;
 mod open;
