@@ -72,7 +72,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "targets",
         ],
     ),
-    ("tests", &["domain", "storage-redis", "storage-sqlite", "store", "bus"]),
+    ("tests", &["domain", "event-replay", "storage-redis", "storage-sqlite", "store", "bus"]),
     (
         "benches",
         &[
