@@ -23,7 +23,7 @@ use conformance::{EngineCall, EngineHook, EngineRequest, FaultyEngine};
 use event_replay::{
     Backoff, EmitError, Filter, Payload, PublishError, PublishSettings, RetryPolicy, RuntimeClock, Store,
     Timestamp,
-    domain::{StorageFailure, ports::ReadRequest},
+    domain::{Retry, StorageFailure, ports::ReadRequest},
     memory::MemoryEngine,
     prelude::*,
 };
@@ -184,7 +184,11 @@ async fn run(faults: &Arc<Faults>) -> [BTreeMap<String, Vec<u32>>; 2] {
         }
         for _ in 0..60 {
             let user_id = format!("u{}", placed % USERS);
-            service.emit(OrderPlaced { user_id: user_id.clone(), number: placed }).await.unwrap();
+            // An order may share its batch with a payment, and its fault too. Its id makes the repetition safe.
+            let order = || OrderPlaced { user_id: user_id.clone(), number: placed };
+            while let Err(error) = service.emit(order()).id(format!("order-{placed}")).await {
+                assert_ne!(error.retry(), Retry::Never, "{error}");
+            }
             orders.entry(user_id).or_default().push(placed);
             placed += 1;
         }
