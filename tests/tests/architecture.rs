@@ -32,8 +32,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("storage-redis", &["domain"]),
     ("storage-sqlite", &["domain"]),
     ("stats", &["domain"]),
-    ("bus", &["domain", "stats"]),
-    ("replay", &["domain", "stats"]),
+    ("trace-context", &["domain"]),
+    ("bus", &["domain", "stats", "trace-context"]),
+    ("replay", &["domain", "stats", "trace-context"]),
     ("targets", &["domain"]),
     ("migrate", &["domain"]),
     // The operations are in `event-replay`. The command line uses no storage crate.
@@ -71,7 +72,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "targets",
         ],
     ),
-    ("tests", &["domain", "storage-redis", "storage-sqlite", "store", "bus"]),
+    ("tests", &["domain", "event-replay", "storage-redis", "storage-sqlite", "store", "bus"]),
     (
         "benches",
         &[

@@ -43,6 +43,7 @@ pub mod app;
 mod check;
 mod handle;
 mod idle;
+mod lag;
 #[cfg(feature = "tower")]
 pub mod layers;
 mod location;

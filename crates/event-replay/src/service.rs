@@ -16,6 +16,7 @@
 //! | `schemas` | the schemas that a service adds to its store |
 //! | `running`, `signal` | start, run, stop |
 //! | `operations`, `status` | replays, recoveries, dead letters; health and counters |
+//! | `lag_gauges` | the lag of each group, as a gauge of the `metrics` facade |
 
 mod batch;
 mod context;
@@ -26,6 +27,7 @@ mod group;
 mod handler;
 mod history;
 mod ids;
+mod lag_gauges;
 mod operations;
 mod outcome;
 mod payload;

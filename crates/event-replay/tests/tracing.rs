@@ -10,6 +10,8 @@ use std::{
 use event_replay::{
     Event, Filter,
     prelude::*,
+    replay::ReplayOptions,
+    targets::NdjsonTarget,
     testing::TestService,
     trace::{self, TraceParent},
 };
@@ -135,6 +137,65 @@ async fn a_replay_begins_traces_that_link_to_the_first() {
     assert_eq!(replayed["linked_trace_id"], first.trace_id());
     assert_ne!(replayed["trace_id"], first.trace_id());
     assert!(replayed.contains_key("replay_id") && !replayed.contains_key("parent_span_id"), "{replayed:?}");
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_replay_is_a_span_that_its_deliveries_name() {
+    let spans = Spans::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
+    let service = TestService::start(shop).await;
+    for user in ["ann", "bob"] {
+        service.emit(Event::new("order.placed").user(user)).await.unwrap();
+    }
+    service.settle().await;
+    let orders = || service.replay(Filter::types(["order.placed"])).into("payments");
+
+    // A replay within a trace continues it.
+    let request: TraceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+    let within = trace::within(request, async { orders().run().await.unwrap() }).await;
+    // A replay that the service hosts begins a trace of its own.
+    let hosted = orders().start().await.unwrap();
+    while service.replays().find_replay(&hosted).await.unwrap().report.is_none() {
+        service.advance(std::time::Duration::from_secs(1)).await;
+    }
+    // The span ends when the host has noticed the end of its runner.
+    service.advance(std::time::Duration::from_secs(2)).await;
+
+    let replays = spans.named("replay");
+    let [first, second] = &replays[..] else { panic!("{replays:?}") };
+    for (span, id) in [(first, &within.replay_id), (second, &hosted)] {
+        assert_eq!(span["replay_id"], *id);
+        let facts = ["target", "events", "outcome"].map(|field| &*span[field]);
+        assert_eq!(facts, ["payments", "2", "completed"]);
+        let handled = spans.named("handle");
+        let deliveries = handled.iter().filter(|handle| handle.get("replay_id") == Some(id)).count();
+        assert_eq!(deliveries, 2, "each delivery of a replay names it");
+    }
+    assert_eq!(first["trace_id"], request.trace_id());
+    assert_eq!(first["parent_span_id"], request.span_id());
+    assert_ne!(second["trace_id"], request.trace_id());
+    assert_eq!((second["trace_id"].len(), second["span_id"].len()), (32, 16));
+    assert!(!second.contains_key("parent_span_id"), "{second:?}");
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_to_a_target_is_a_span_too() {
+    let spans = Spans::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
+    let service = TestService::start(shop).await;
+    service.emit(Event::new("order.placed").user("ann")).await.unwrap();
+    service.settle().await;
+    let options = ReplayOptions { target: "sheet".to_owned(), ..ReplayOptions::default() };
+    let mut sheet = NdjsonTarget::new(Vec::new());
+    let report =
+        service.replays().replay_events(Filter::types(["order.*"]), &options, &mut sheet).await.unwrap();
+    let replays = spans.named("replay");
+    let [replay] = &replays[..] else { panic!("{replays:?}") };
+    assert_eq!(replay["replay_id"], report.replay_id);
+    let facts = ["target", "events", "outcome"].map(|field| &*replay[field]);
+    assert_eq!(facts, ["sheet", "1", "completed"]);
     service.stop().await;
 }
 

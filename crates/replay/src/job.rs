@@ -17,7 +17,8 @@ use crate::{
     manager::ReplayManager,
     options::{ReplayProgress, ReplayWatcher},
     record::{Destination, JobProgress, plan_of, progress_of, report_of, written},
-    report::ReplayReport,
+    report::{ReplayReport, ReplayStatus},
+    span::{LEFT, ReplaySpan, outcome_of},
 };
 use domain::{
     Retry,
@@ -47,6 +48,15 @@ impl From<EventStoreError> for Stop {
             Retry::Never => Self::Failed(error.to_string()),
             _ => Self::Error(error.into()),
         }
+    }
+}
+
+/// Returns the outcome of a runner's attempt, for its span.
+fn outcome(attempt: &Result<ReplayReport, Stop>) -> &'static str {
+    match attempt {
+        Ok(report) => outcome_of(report.status),
+        Err(Stop::Failed(_)) => outcome_of(ReplayStatus::Failed),
+        Err(Stop::Lost | Stop::Halted | Stop::Error(_)) => LEFT,
     }
 }
 
@@ -135,7 +145,8 @@ impl JobRunner {
         if let Destination::Target(_) = &plan.to {
             return Err(Stop::Failed("the process that ran it ended before it was through".to_owned()));
         }
-        Work::begin(context, renewer, &record, &plan).await?.run().await
+        let work = async { Work::begin(context, renewer, &record, &plan).await?.run().await };
+        ReplaySpan::of(&record.id, &plan).around(Box::pin(work), outcome).await
     }
 
     /// Returns whether the replay is a run to a target in another process, which may not have leased it yet.

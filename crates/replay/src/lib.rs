@@ -33,6 +33,7 @@ pub mod report;
 pub mod retention;
 mod run;
 mod segments;
+mod span;
 pub mod steering;
 
 pub use cancel::Cancel;

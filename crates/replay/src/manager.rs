@@ -21,9 +21,10 @@ use crate::{
     plan::{Plan, PlanRequest},
     planner,
     recorded::Recorded,
-    report::ReplayReport,
+    report::{ReplayReport, ReplayStatus},
     retention::{self, RetentionOptions, RetentionProgress, RetentionReport},
     run::Run,
+    span::{ReplaySpan, outcome_of},
 };
 
 /// Plans and runs replays, and manages checkpoints.
@@ -186,7 +187,14 @@ impl ReplayManager {
             check_everything(&plan.filter, options.all)?;
         }
         let recorded = Recorded::begin(self, plan, options).await?;
-        Run::new(self, plan, target, options, watcher, recorded).execute().await
+        let (id, target_name) = (recorded.id.clone(), options.target.clone());
+        let span = ReplaySpan { id: &id, target: target_name, events: plan.total_events };
+        let run = Run::new(self, plan, target, options, watcher, recorded).execute();
+        let outcome = |run: &Result<ReplayReport, ReplayError>| match run {
+            Ok(report) => outcome_of(report.status),
+            Err(_) => outcome_of(ReplayStatus::Failed),
+        };
+        span.around(Box::pin(run), outcome).await
     }
 
     /// Plans and replays the events of a filter.

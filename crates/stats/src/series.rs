@@ -34,7 +34,7 @@ pub(crate) struct Labels(Mutex<HashMap<&'static str, HashSet<Box<str>>>>);
 
 impl Labels {
     /// Returns whether a name may have this label, and reserves the label.
-    fn admit(&self, name: &'static str, label: &str) -> bool {
+    pub(crate) fn admit(&self, name: &'static str, label: &str) -> bool {
         let mut names = lock(&self.0);
         let labels = names.entry(name).or_default();
         label == OTHER

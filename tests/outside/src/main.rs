@@ -1,10 +1,13 @@
-//! A service that depends on `event-replay` by path, and on no other crate of the workspace.
+//! A service that depends on `event-replay` by path, and on no other crate of the workspace. Its argument is the location
+//! of its store: `a-service-outside redis://localhost`.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use event_replay::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+mod orders;
 
 #[derive(Event, Serialize, Deserialize, JsonSchema)]
 #[event("order.placed")]
@@ -34,13 +37,12 @@ fn shop(store: Arc<dyn Stores>) -> Service<()> {
         .group("payments", |g| g.on(charge).max_retries(5))
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let service = shop(open("memory:").await?).start().await?;
-    service.emit(OrderPlaced { user_id: "ann".into(), cents: 500 }).await?;
-    service.settle().await?;
-    service.stop().await?;
-    Ok(())
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let store = open(&std::env::args().nth(1).unwrap_or("memory:".to_owned())).await?;
+    let service = shop(store).start().await?;
+    orders::place(&service).await?;
+    Ok(service.stop().await?)
 }
 
 #[cfg(test)]

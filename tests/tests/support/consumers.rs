@@ -98,6 +98,8 @@ pub(crate) struct World {
     folder: tempfile::TempDir,
     pub(crate) servers: Servers,
     pub(crate) store: Arc<dyn Stores>,
+    /// The consumer group of the processes.
+    group: &'static str,
     started: u32,
     killed: BTreeSet<u32>,
 }
@@ -148,7 +150,12 @@ impl World {
                 Arc::new(RedisEngine::create(options).await.map(Store::new).unwrap())
             }
         };
-        Self { folder, servers, store, started: 0, killed: BTreeSet::new() }
+        Self { folder, servers, store, group: GROUP, started: 0, killed: BTreeSet::new() }
+    }
+
+    /// Sets the consumer group of the processes.
+    pub(crate) fn of_group(self, group: &'static str) -> Self {
+        Self { group, ..self }
     }
 
     fn file(&self) -> PathBuf {
@@ -185,12 +192,17 @@ impl World {
 
     /// Starts a consumer with the given name, or with a new name.
     pub(crate) fn start(&mut self, name: Option<&str>, options: &[&str]) -> Process {
+        self.start_program(env!("CARGO_BIN_EXE_test-consumer"), name, options)
+    }
+
+    /// Starts a program that consumes the group, with the given consumer name, or with a new name.
+    pub(crate) fn start_program(&mut self, program: &str, name: Option<&str>, options: &[&str]) -> Process {
         self.started += 1;
         let number = self.started;
         let name = name.map_or_else(|| format!("p{number}"), str::to_owned);
-        let child = Command::new(env!("CARGO_BIN_EXE_test-consumer"))
+        let child = Command::new(program)
             .arg(self.location())
-            .args([GROUP, &number.to_string()])
+            .args([self.group, &number.to_string()])
             .arg(self.effects_file())
             .arg(format!("name={name}"))
             .args(options)
@@ -253,7 +265,7 @@ impl World {
                 (end, size) = (Instant::now() + PATIENCE, grown);
             }
             if Instant::now() >= end {
-                let (head, group) = (self.store.head().await, self.store.group(GROUP).await);
+                let (head, group) = (self.store.head().await, self.store.group(self.group).await);
                 panic!(
                     "nothing goes on, and it never came true: {what}: the head is {head:?}, the group {group:?}"
                 );
@@ -266,14 +278,14 @@ impl World {
     pub(crate) async fn is_idle(&self) -> bool {
         // The read fails during a failover.
         let Ok(head) = self.store.head().await else { return false };
-        let Ok(Some(status)) = self.store.group(GROUP).await else { return false };
+        let Ok(Some(status)) = self.store.group(self.group).await else { return false };
         let is_at_head = |s: &SegmentStatus| s.cursor == head.sequence(s.partition);
         status.unreachable.is_empty()
             && status.segments.iter().all(|s| is_at_head(s) && s.blocked_keys == 0 && s.lane == 0)
     }
 
     pub(crate) async fn cursors(&self) -> Vec<u64> {
-        let status = self.store.group(GROUP).await.unwrap().unwrap();
+        let status = self.store.group(self.group).await.unwrap().unwrap();
         status.segments.iter().map(|segment| segment.cursor).collect()
     }
 
@@ -297,9 +309,16 @@ impl World {
 }
 
 pub(crate) async fn publish(store: &dyn Stores, events: &[Planned]) {
-    let admitted: Vec<Event> = events.iter().map(|planned| super::admitted(&planned.json())).collect();
+    publish_events(store, &admitted(events)).await;
+}
+
+fn admitted(events: &[Planned]) -> Vec<Event> {
+    events.iter().map(|planned| super::admitted(&planned.json())).collect()
+}
+
+async fn publish_events(store: &dyn Stores, events: &[Event]) {
     // The largest batch that every store accepts.
-    for batch in admitted.chunks(100) {
+    for batch in events.chunks(100) {
         let outcomes = store.append(batch, Atomicity::Each).await.unwrap();
         assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
     }
@@ -310,6 +329,16 @@ pub(crate) fn publish_over(
     store: &Arc<dyn Stores>,
     events: Vec<Planned>,
     over: Duration,
+    rng: fastrand::Rng,
+) -> tokio::task::JoinHandle<()> {
+    publish_events_over(store, admitted(&events), over, rng)
+}
+
+/// Publishes admitted events over about `over`, in batches of random sizes.
+pub(crate) fn publish_events_over(
+    store: &Arc<dyn Stores>,
+    events: Vec<Event>,
+    over: Duration,
     mut rng: fastrand::Rng,
 ) -> tokio::task::JoinHandle<()> {
     let store = Arc::clone(store);
@@ -318,7 +347,7 @@ pub(crate) fn publish_over(
         let (mut rest, mut done) = (events.as_slice(), 0);
         while !rest.is_empty() {
             let (batch, others) = rest.split_at(rng.usize(1..=100).min(rest.len()));
-            publish(&*store, batch).await;
+            publish_events(&*store, batch).await;
             done += batch.len();
             rest = others;
             let due = begun + over.mul_f64(done as f64 / total as f64);

@@ -27,8 +27,9 @@ impl Tally {
         self.count(names::DELIVERED);
     }
 
-    pub(crate) fn expired(&self) {
+    pub(crate) fn expired(&self, event: &Event) {
         self.count(names::EXPIRED);
+        stats::expired(&self.group, event.event_type());
     }
 
     pub(crate) fn answered(&self, event: &Event, answer: &HandlerOutcome, took: Duration) {

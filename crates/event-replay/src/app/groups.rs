@@ -18,7 +18,7 @@ use super::{
     position::mark_at,
     store::clock,
 };
-use crate::{handle::StoreHandle, settings::Settings};
+use crate::{handle::StoreHandle, lag::GroupLag, settings::Settings};
 
 /// The largest number of groups that an error names.
 const MOST_NAMED: usize = 10;
@@ -59,20 +59,11 @@ impl GroupPosition {
     /// # Errors
     /// Returns [`AppError`] when the store fails.
     pub async fn of(store: &StoreHandle, holds: &GroupHolds, status: GroupStatus) -> Result<Self, AppError> {
-        let head = store.head().await?;
-        let cursor = lowest(&status, &head);
-        let everything = Arc::new(Filter::default());
-        let (all, passed) = match cursor == head {
-            true => (0, 0),
-            false => {
-                (store.count(&everything, Some(&head)).await?, store.count(&everything, Some(&cursor)).await?)
-            }
-        };
-        let lag = all.saturating_sub(passed);
+        let GroupLag { cursor, head, events: lag } = GroupLag::of(&**store, &status).await?;
         let waiting_since = match lag {
             0 => None,
             _ => {
-                let mut request = ReadRequest::new(everything, 1);
+                let mut request = ReadRequest::new(Filter::default(), 1);
                 (request.after, request.until) = (Some(cursor.clone()), Some(head.clone()));
                 store.read(&request).await?.events.first().map(|stored| stored.stored_at)
             }
@@ -107,14 +98,6 @@ impl GroupPosition {
 }
 
 /// Returns the lowest cursor of the segments in each partition.
-fn lowest(status: &GroupStatus, head: &Cursor) -> Cursor {
-    let sequences = (0u16..)
-        .zip(&head.sequences)
-        .map(|(partition, newest)| status.cursor(partition).unwrap_or(*newest).min(*newest))
-        .collect();
-    Cursor::new(head.store, head.epoch, sequences)
-}
-
 fn hold_state(last_seen: Timestamp, holds: &GroupHolds) -> HoldState {
     let until = later(last_seen, holds.forgotten_after);
     match until < clock().now() {

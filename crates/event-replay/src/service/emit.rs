@@ -256,7 +256,7 @@ impl Emit {
 fn place_in_trace(json: &str, parent: Option<TraceParent>) -> Option<TraceParent> {
     let own = match parent {
         Some(parent) => parent.child(),
-        None if tracing::span_enabled!(target: trace::TARGET, tracing::Level::INFO) => TraceParent::root(),
+        None if trace::is_recorded() => TraceParent::root(),
         None => return None,
     };
     // The search also finds a member of this name deep in the data. A missing trace is better than a wrong one.

@@ -16,6 +16,7 @@ use super::{
     group::Group,
     handler::HandlerPlace,
     history::History,
+    lag_gauges::LagGauges,
     shared::Core,
     typed::IntoEvent,
 };
@@ -31,6 +32,7 @@ pub struct RunningService<S> {
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) hosts_replays: bool,
     host: Option<JobHost>,
+    lag_gauges: Option<LagGauges>,
 }
 
 impl<S> fmt::Debug for RunningService<S> {
@@ -51,8 +53,15 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         let clock = Arc::clone(core.bus.clock());
         let manager = replay_manager(core.bus.store(), None, clock).with_meter(core.bus.meter().clone());
         let names = groups.iter().map(|group| group.name.clone()).collect();
-        let mut service =
-            Self { core, manager, groups: names, consumers: Vec::new(), hosts_replays, host: None };
+        let mut service = Self {
+            core,
+            manager,
+            groups: names,
+            consumers: Vec::new(),
+            hosts_replays,
+            host: None,
+            lag_gauges: None,
+        };
         for group in groups {
             match service.subscribe(group).start().await {
                 Ok(consumer) => service.consumers.push(consumer),
@@ -61,6 +70,10 @@ impl<S: Send + Sync + 'static> RunningService<S> {
                     return Err(error.into());
                 }
             }
+        }
+        if !service.groups.is_empty() {
+            let store = Arc::clone(service.store());
+            service.lag_gauges = Some(LagGauges::spawn(store, service.groups.clone()));
         }
         if hosts_replays && !service.groups.is_empty() {
             service.host = Some(JobHost::for_groups(service.manager.clone(), service.groups.clone()));
@@ -161,6 +174,7 @@ impl<S: Send + Sync + 'static> RunningService<S> {
     /// Returns [`ServiceError`] when a consumer had ended by itself before this call.
     pub async fn stop(self) -> Result<(), ServiceError> {
         self.core.stopping.cancel();
+        drop(self.lag_gauges);
         let mut stopping = JoinSet::new();
         for consumer in self.consumers {
             stopping.spawn(consumer.stop());

@@ -8,10 +8,11 @@
 mod effects;
 mod handling;
 mod passing;
+mod stdin;
 mod unfenced;
 mod watched;
 
-use std::{collections::HashMap, io::Read, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bus::{Bus, StartAt};
@@ -53,7 +54,7 @@ async fn main() -> Result<()> {
         .named(options.get("name").map_or_else(|| format!("p{number}"), |name| (*name).to_owned()))
         .start()
         .await?;
-    end_of_stdin().await;
+    stdin::end().await;
     consumer.stop().await?;
     bus.close().await;
     Ok(())
@@ -69,14 +70,4 @@ async fn open(store: &str) -> Result<Arc<dyn Stores>> {
     } else {
         Arc::new(SqliteEngine::create(SqliteOptions::new(store)).await.map(Store::new)?)
     })
-}
-
-/// Reads stdin in a separate thread. The read may block forever, and must not prevent the end of the runtime.
-async fn end_of_stdin() {
-    let (ended, end) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        let _ = ended.send(());
-    });
-    let _ = end.await;
 }

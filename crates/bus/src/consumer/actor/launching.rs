@@ -56,7 +56,7 @@ impl Actor {
     pub(super) fn hand(&mut self, unit: DeliveryId, work: Work, alone: bool) {
         let now = self.now();
         if work.origin == DeliveryOrigin::Live && work.stored.event.options().is_expired(now) {
-            self.tally.expired();
+            self.tally.expired(&work.stored.event);
             self.settle(&unit, &work.stored, &work.origin, HandlerOutcome::Expired, Duration::ZERO);
             return;
         }
