@@ -12,6 +12,7 @@
 //! | open a store | [`open()`], [`Location`] |
 //! | publish events as JSON bytes, and subscribe to them | [`Bus`], [`BusSettings`], [`handler`], [`EventHandler`] |
 //! | read settings from the environment | [`settings_from_env`] |
+//! | upcast stored events to later versions | [`Service::upcast`], [`Upcasters`] |
 //! | validate events | `built_in_schemas`, `schemas_of` (feature `validation`) |
 //! | replay, recover, create checkpoints | [`replay_manager`], [`GroupReplayOptions`], [`JobRunner`] |
 //! | redrive dead letters | [`Redriver`] |
@@ -64,9 +65,10 @@ pub use bus::{
 pub use domain::{
     self, Backoff, Checkpoint, Condition, Cursor, DeadLetter, DeadLetterState, Delivery, DeliveryOrigin,
     Entity, Event, Expectation, Filter, HandlerError, Limits, NewEvent, Position, Priority, RetentionRule,
-    RetryPolicy, StoredEvent, TypePattern, UnexpectedEvent, Violation,
+    RetryPolicy, StoredEvent, TypePattern, UnexpectedEvent, UpcastError, Upcasters, UpcastersBuilder,
+    UpcastersError, Violation,
     group::{GroupKey, GroupSpec, GroupStatus},
-    ports::{Clock, EventHandler, EventValidator, RetentionMode, Stores, SystemClock},
+    ports::{Clock, EventHandler, EventUpcaster, EventValidator, RetentionMode, Stores, SystemClock},
 };
 pub use jiff::Timestamp;
 pub use replay::{

@@ -34,6 +34,8 @@ pub mod retention;
 mod run;
 mod segments;
 pub mod steering;
+mod upcasting;
+pub mod upcasts;
 
 pub use cancel::Cancel;
 pub use checkpoints::{CheckpointDiff, Checkpoints, NewCheckpoint};
@@ -53,3 +55,4 @@ pub use redrive::{DiscardReport, Letters, RedriveError, RedriveReport, RedriveWa
 pub use report::{GroupResult, PlanGap, ReplayErrorEntry, ReplayReport, ReplayStatus};
 pub use retention::{RetentionOptions, RetentionReport};
 pub use steering::{AutoPause, FailureLimit};
+pub use upcasts::{FailedUpcast, PlanUpcasts, UpcastCount};
