@@ -112,8 +112,8 @@ pub use service::{
 #[cfg(feature = "app")]
 pub use settings::{
     Contexts, EventStoreSetting, Misspelt, NamedStore, PlanSettings, RedisSettings, STORE_FLAG, Settings,
-    SettingsError, SettingsRequest, Shown, StoreLocation, data_folder, has_password, misspelt_variables,
-    partitions, secret_variables, unknown_types,
+    SettingsError, SettingsRequest, Shown, StoreLocation, UpcasterFolder, data_folder, has_password,
+    misspelt_variables, partitions, secret_variables, unknown_types,
 };
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};
 

@@ -159,7 +159,7 @@ impl<S: Send + Sync + 'static> Service<S> {
     /// use serde_json::{Value, json};
     ///
     /// let service = Service::new("shop", open("memory:").await?, ())
-    ///     .upcast("order.placed", "1.0", "2.0", |data: Value| -> std::result::Result<Value, String> {
+    ///     .upcast("order.placed", "1.0", "2.0", |data: Value| -> Result<Value, String> {
     ///         let cents = data["cents"].as_u64().ok_or("the order has no amount in cents")?;
     ///         Ok(json!({ "amount": { "cents": cents, "currency": "EUR" } }))
     ///     })
