@@ -168,6 +168,3 @@ impl fmt::Debug for Upcasters {
         f.debug_map().entries(self.types.iter().map(|(name, steps)| (name, versions(steps)))).finish()
     }
 }
-
-#[cfg(test)]
-mod tests;

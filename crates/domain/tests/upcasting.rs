@@ -1,13 +1,11 @@
-//! Tests of chains, of sets that are refused, and of failures.
+//! Tests of upcasters: chains, sets that are refused, and failures.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
-use serde_json::json;
-
-use super::*;
-use crate::{
-    event::{DeliveryOptions, Priority},
-    ordering::KeySource,
+use event_replay_domain::{
+    DeliveryOptions, Document, Event, Limits, Priority, Upcasters, UpcastersError, ordering::KeySource,
+    ports::EventUpcaster,
 };
+use serde_json::{Value, json};
 
 const TYPE: &str = "order.placed";
 
