@@ -106,7 +106,7 @@ impl EventUpcaster for Upcasters {
                 .apply(from, document)
                 .map_err(|reason| UpcastError::new(event, from, &step.to, reason))?;
             let Some(next) = self.step(event.event_type(), &step.to) else { break };
-            (from, step) = (&step.to, next);
+            (from, step) = (step.to.as_str(), next);
         }
         admitted(event, &document).map_err(|reason| UpcastError::new(event, from, &step.to, reason))
     }
