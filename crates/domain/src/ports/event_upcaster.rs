@@ -15,6 +15,7 @@ use crate::{event::Event, upcast::UpcastError};
 /// - `upcast` MUST keep the id, the type, the timestamp and the delivery options. It MUST keep the ordering key if the
 ///   event still has the member of the key.
 /// - The result MUST NOT depend on anything but the event. Each attempt and each replay upcasts the event again.
+/// - `upcast` MUST NOT panic. A panic in the code of a user is an error.
 /// - `target` MUST NOT parse the event. It is called for each delivery.
 pub trait EventUpcaster: fmt::Debug + Send + Sync {
     /// Returns the version to which events of this type and version are upcast. Returns none if they stay as they are.

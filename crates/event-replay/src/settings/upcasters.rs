@@ -22,7 +22,7 @@ const PATCHES: &str = "an upcaster is a list of operations, as RFC 6902 says: \
 const SETS: &str = "each version of a type has one upcaster at most, and each chain has an end";
 
 /// The folder that the setting `upcasters` names. Its files are read when events are delivered or planned, so a broken
-/// file does not stop other commands.
+/// file stops no other command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UpcasterFolder(Option<PathBuf>);
 
