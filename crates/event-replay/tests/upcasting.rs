@@ -1,7 +1,10 @@
 //! Services with upcasters, on a store in memory under a paused clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use event_replay::{Filter, prelude::*, testing::TestService};
 use schemars::JsonSchema;
@@ -196,6 +199,36 @@ async fn versions_form_a_chain_and_an_upcaster_of_the_event_sees_every_member() 
     service.emit(old("ann", 5)).metadata("currency", "CHF").await.unwrap();
     service.settle().await;
     assert_eq!(service.state().lines(), ["ann 5 CHF 2.0 -"]);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_order_of_a_key_stays_if_an_upcaster_renames_its_member() {
+    let rename = |mut event: Value| -> Result<Value, String> {
+        let members = event.as_object_mut().ok_or("it is not an object")?;
+        let user = members.remove("userId").unwrap_or_default();
+        members.insert("customerId".to_owned(), user);
+        Ok(event)
+    };
+    let service = TestService::start(|store| {
+        shop(store).upcast_event("order.placed", "1.0", "2.0", rename).group("slow", |g| {
+            g.on_types(["order.placed"], |event: Event, cx: Context<Notes>| async move {
+                let value = event.value()?;
+                let cents = value["data"]["cents"].as_u64().unwrap_or_default();
+                // A later event of another key would be handled first.
+                tokio::time::sleep(Duration::from_secs(10 / cents)).await;
+                let line = format!("{} {cents}", value["customerId"].as_str().unwrap_or("-"));
+                cx.state().0.lock().unwrap().push(line);
+                Ok(())
+            })
+        })
+    })
+    .await;
+    for cents in [1, 2, 5] {
+        service.emit(old("ann", cents)).await.unwrap();
+    }
+    service.settle().await;
+    assert_eq!(*service.state().0.lock().unwrap(), ["ann 1", "ann 2", "ann 5"]);
     service.stop().await;
 }
 
