@@ -6,7 +6,7 @@ use crate::event::Event;
 
 /// An event that could not be upcast. A retry cannot help: the result depends on the event alone.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("event {event_id:?} ({event_type} {version}): {}", failure(event_type, from, to, reason))]
+#[error("event {event_id:?} ({event_type} {version}): {}", failure(event_type, step, reason))]
 pub struct UpcastError {
     /// The id of the event.
     pub event_id: String,
@@ -14,10 +14,8 @@ pub struct UpcastError {
     pub event_type: String,
     /// The stored version of the event.
     pub version: String,
-    /// The version that the failed upcaster takes.
-    pub from: String,
-    /// The version that the failed upcaster makes.
-    pub to: String,
+    /// The versions of the upcaster that failed, as `1.0 to 2.0`. In a chain the first may differ from the stored version.
+    pub step: String,
     /// The reason.
     pub reason: String,
 }
@@ -29,20 +27,19 @@ impl UpcastError {
             event_id: event.id().to_owned(),
             event_type: event.event_type().to_owned(),
             version: event.version().to_owned(),
-            from: from.to_owned(),
-            to: to.to_owned(),
+            step: format!("{from} to {to}"),
             reason,
         }
     }
 
     /// Returns the failure without the event, for callers that name the event themselves.
     pub fn failure(&self) -> String {
-        failure(&self.event_type, &self.from, &self.to, &self.reason)
+        failure(&self.event_type, &self.step, &self.reason)
     }
 }
 
-fn failure(event_type: &str, from: &str, to: &str, reason: &str) -> String {
-    format!("upcasting {event_type} {from} to {to} failed: {reason}")
+fn failure(event_type: &str, step: &str, reason: &str) -> String {
+    format!("upcasting {event_type} {step} failed: {reason}")
 }
 
 /// The reason why a set of upcasters was refused.
