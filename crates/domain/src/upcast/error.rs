@@ -14,7 +14,8 @@ pub struct UpcastError {
     pub event_type: String,
     /// The stored version of the event.
     pub version: String,
-    /// The versions of the upcaster that failed, as `1.0 to 2.0`. In a chain the first may differ from the stored version.
+    /// The versions of the upcaster that failed, as `1.0 to 2.0`. In a chain the first may differ from the stored
+    /// version.
     pub step: String,
     /// The reason.
     pub reason: String,
