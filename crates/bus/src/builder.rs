@@ -2,8 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::ports::{
-    CheckpointStoreError, Clock, EventStoreError, EventValidator, GroupStoreError, RetentionMode, Stores,
+use domain::{
+    Upcasters,
+    ports::{
+        CheckpointStoreError, Clock, EventStoreError, EventUpcaster, EventValidator, GroupStoreError,
+        RetentionMode, Stores,
+    },
 };
 use stats::{Flusher, Meter};
 use thiserror::Error;
@@ -96,6 +100,7 @@ pub enum BusError {
 pub struct BusBuilder {
     store: Arc<dyn Stores>,
     validator: Option<Arc<dyn EventValidator>>,
+    upcaster: Arc<dyn EventUpcaster>,
     clock: Arc<dyn Clock>,
     settings: BusSettings,
 }
@@ -105,6 +110,7 @@ impl BusBuilder {
         Self {
             store,
             validator: None,
+            upcaster: Arc::new(Upcasters::default()),
             clock: Arc::new(RuntimeClock::default()),
             settings: BusSettings::default(),
         }
@@ -114,6 +120,14 @@ impl BusBuilder {
     #[must_use]
     pub fn validator(mut self, validator: Arc<dyn EventValidator>) -> Self {
         self.validator = Some(validator);
+        self
+    }
+
+    /// Sets the upcaster that each event passes before a handler gets it, such as [`Upcasters`]. The stored event stays
+    /// as it is. A delivery whose event cannot be upcast becomes a dead letter at once.
+    #[must_use]
+    pub fn upcaster(mut self, upcaster: Arc<dyn EventUpcaster>) -> Self {
+        self.upcaster = upcaster;
         self
     }
 
@@ -172,7 +186,7 @@ impl BusBuilder {
     /// Returns a [`BusError`] when a setting is invalid or contradicts the namespace, when validation is on without a
     /// validator, or when the store cannot be read.
     pub async fn build(self) -> Result<Bus, BusError> {
-        let Self { store, validator, clock, mut settings } = self;
+        let Self { store, validator, upcaster, clock, mut settings } = self;
         let info = store.info().await?;
         let keeps_history = info.keeps == RetentionMode::History;
         if settings.enable_event_store.is_some_and(|enabled| enabled != keeps_history) {
@@ -197,6 +211,7 @@ impl BusBuilder {
             log: Arc::new(LogReader::new(store.clone())),
             isolation: Arc::new(RwLock::new(())),
             meter: meter.clone(),
+            upcaster,
             clock: Arc::clone(&clock),
             store: store.clone(),
         });

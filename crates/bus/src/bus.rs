@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use domain::ports::{Clock, Stores};
+use domain::ports::{Clock, EventUpcaster, Stores};
 use stats::{Flusher, Meter};
 use tokio::sync::Mutex;
 
@@ -120,6 +120,11 @@ impl Bus {
     /// Returns the clock of this bus.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.shared.clock
+    }
+
+    /// Returns the upcaster that each event passes before a handler gets it.
+    pub fn upcaster(&self) -> &Arc<dyn EventUpcaster> {
+        &self.inner.shared.upcaster
     }
 
     /// Returns the meter that counts the work of this bus.

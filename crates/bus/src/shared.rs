@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::ports::{Clock, Stores};
+use domain::ports::{Clock, EventUpcaster, Stores};
 use stats::Meter;
 use tokio::sync::RwLock;
 
@@ -14,6 +14,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meter: Meter,
     pub(crate) log: Arc<LogReader>,
+    /// Upcasts each event before a handler gets it.
+    pub(crate) upcaster: Arc<dyn EventUpcaster>,
     /// The lock for isolation. Each running delivery holds a shared permit. An isolated attempt holds the exclusive
     /// permit.
     pub(crate) isolation: Arc<RwLock<()>>,

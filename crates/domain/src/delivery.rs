@@ -27,7 +27,8 @@ pub enum DeliveryOrigin {
 /// One event on its way to one group.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The event. In a replay, its `replay_count` is the count before this replay.
+    /// The event, in the version to which the consumer upcasts it. In a replay, its `replay_count` is the count before
+    /// this replay.
     pub stored: StoredEvent,
     /// Name of the group.
     pub group: String,

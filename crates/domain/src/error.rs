@@ -1,6 +1,6 @@
 //! Failures that every storage port can return, and the action that each allows.
 
-use std::time::Duration;
+use std::{any::Any, time::Duration};
 
 use thiserror::Error;
 
@@ -83,4 +83,10 @@ impl StorageFailure {
             Self::Other(_) => "other",
         }
     }
+}
+
+/// Returns the message of a caught panic.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

@@ -188,6 +188,22 @@ impl Event {
         Self::from_parts(self.0.text.clone(), self.0.json_len, envelope)
     }
 
+    /// Returns the same event with the ordering key of another event. The key is the id of this event if it has neither
+    /// that entity nor that correlation id.
+    #[must_use]
+    pub fn with_key_of(self, other: &Event) -> Self {
+        let key = other.ordering_key();
+        let at = self.entities().position(|(kind, id)| (kind, id) == (key.kind, key.id));
+        let source = match at.and_then(|at| u16::try_from(at).ok()) {
+            Some(at) => KeySource::Entity(at),
+            None if key.kind == "correlation" && self.correlation_id() == Some(key.id) => {
+                KeySource::Correlation
+            }
+            None => KeySource::Id,
+        };
+        self.with_key_source(source)
+    }
+
     /// Returns the delivery options that the publisher set.
     pub fn options(&self) -> DeliveryOptions {
         self.0.envelope.options

@@ -32,6 +32,7 @@ pub mod stored;
 pub mod tally;
 pub mod time;
 pub mod token;
+pub mod upcast;
 pub mod violation;
 
 pub use backoff::{Backoff, Jitter, RETRY_WITHIN, RetryPolicy};
@@ -51,4 +52,5 @@ pub use position::{Cursor, Position, StoreId};
 pub use retention::{Hold, RetentionRule};
 pub use stored::{CorruptEvent, StoredEvent};
 pub use tally::{Figure, Tally};
+pub use upcast::{UpcastError, Upcasters, UpcastersBuilder, UpcastersError};
 pub use violation::Violation;

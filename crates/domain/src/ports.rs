@@ -10,6 +10,7 @@ pub mod dead_letter_store;
 pub mod engine;
 pub mod event_handler;
 pub mod event_store;
+pub mod event_upcaster;
 pub mod event_validator;
 pub mod group_store;
 pub mod pause_store;
@@ -32,6 +33,7 @@ pub use event_store::{
     AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Finding, GroupHolds, Order, Page,
     ReadRequest, RetentionMode, StoreInfo, TrimRequest, Trimmed, VerifyReport,
 };
+pub use event_upcaster::EventUpcaster;
 pub use event_validator::{EventValidator, SchemaSummary, Verdict};
 pub use group_store::{
     CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,

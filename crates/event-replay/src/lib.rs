@@ -13,6 +13,7 @@
 //! | open a store | [`open()`], [`Location`] |
 //! | publish events as JSON bytes, and subscribe to them | [`Bus`], [`BusSettings`], [`handler`], [`EventHandler`] |
 //! | read settings from the environment | [`settings_from_env`] |
+//! | upcast stored events to later versions | [`Service::upcast`], [`Upcasters`] |
 //! | validate events | `built_in_schemas`, `schemas_of` (feature `validation`) |
 //! | replay, recover, create checkpoints | [`replay_manager`], [`GroupReplayOptions`], [`JobRunner`] |
 //! | redrive dead letters | [`Redriver`] |
@@ -70,9 +71,10 @@ pub use bus::{
 pub use domain::{
     self, Backoff, Checkpoint, Condition, Cursor, DeadLetter, DeadLetterState, Delivery, DeliveryOrigin,
     Entity, Event, Expectation, Filter, HandlerError, Limits, NewEvent, Position, Priority, RetentionRule,
-    RetryPolicy, StoredEvent, TypePattern, UnexpectedEvent, Violation,
+    RetryPolicy, StoredEvent, TypePattern, UnexpectedEvent, UpcastError, Upcasters, UpcastersBuilder,
+    UpcastersError, Violation,
     group::{GroupKey, GroupSpec, GroupStatus},
-    ports::{Clock, EventHandler, EventValidator, RetentionMode, Stores, SystemClock},
+    ports::{Clock, EventHandler, EventUpcaster, EventValidator, RetentionMode, Stores, SystemClock},
 };
 pub use jiff::Timestamp;
 pub use replay::{
@@ -116,8 +118,8 @@ pub use service::{
 #[cfg(feature = "app")]
 pub use settings::{
     Contexts, EventStoreSetting, Misspelt, NamedStore, PlanSettings, RedisSettings, STORE_FLAG, Settings,
-    SettingsError, SettingsRequest, Shown, StoreLocation, data_folder, has_password, misspelt_variables,
-    partitions, secret_variables, unknown_types,
+    SettingsError, SettingsRequest, Shown, StoreLocation, UpcasterFolder, data_folder, has_password,
+    misspelt_variables, partitions, secret_variables, unknown_types,
 };
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};
 

@@ -41,8 +41,12 @@ mod typed;
 use std::{fmt, sync::Arc};
 
 use bus::{Bus, BusSettings, RuntimeClock};
-use domain::ports::{Clock, Stores};
+use domain::{
+    UpcastersBuilder,
+    ports::{Clock, Stores},
+};
 use replay::Cancel;
+use serde_json::Value;
 
 pub use self::{
     batch::{Batch, BatchItem},
@@ -114,6 +118,7 @@ pub struct Service<S> {
     settings: BusSettings,
     hosts_replays: bool,
     events: OwnSchemas,
+    upcasters: UpcastersBuilder,
     groups: Vec<Group<S>>,
 }
 
@@ -139,6 +144,7 @@ impl<S: Send + Sync + 'static> Service<S> {
             settings: BusSettings::default(),
             hosts_replays: true,
             events: OwnSchemas::default(),
+            upcasters: UpcastersBuilder::default(),
             groups: Vec::new(),
         }
     }
@@ -147,6 +153,51 @@ impl<S: Send + Sync + 'static> Service<S> {
     /// other publisher, including the command line, then validates events of the type by this schema.
     pub fn event<T: TypedEvent>(mut self) -> Self {
         self.events.add::<T>();
+        self
+    }
+
+    /// Adds an upcaster: it transforms the `data` of events of a type from one version to the next. Handlers, replays and
+    /// [`History::values`] then get events of the later version. The stored events stay as they are. Upcasters of one
+    /// type form a chain, such as 1.0 to 1.1 and 1.1 to 2.0. An event that cannot be upcast becomes a dead letter at once.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// use event_replay::prelude::*;
+    /// use serde_json::{Value, json};
+    ///
+    /// let service = Service::new("shop", open("memory:").await?, ())
+    ///     .upcast("order.placed", "1.0", "2.0", |data: Value| -> Result<Value, String> {
+    ///         let cents = data["cents"].as_u64().ok_or("the order has no amount in cents")?;
+    ///         Ok(json!({ "amount": { "cents": cents, "currency": "EUR" } }))
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # service.stop().await?;
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
+    pub fn upcast<E: fmt::Display>(
+        mut self,
+        event_type: impl Into<String>,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        transform: impl Fn(Value) -> std::result::Result<Value, E> + Send + Sync + 'static,
+    ) -> Self {
+        self.upcasters = self.upcasters.data(event_type, from, to, transform);
+        self
+    }
+
+    /// Adds an upcaster of whole events, as [`Service::upcast`] does for their `data`. It may also change other members,
+    /// such as entities. It must keep the id, the type and the timestamp.
+    pub fn upcast_event<E: fmt::Display>(
+        mut self,
+        event_type: impl Into<String>,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        transform: impl Fn(Value) -> std::result::Result<Value, E> + Send + Sync + 'static,
+    ) -> Self {
+        self.upcasters = self.upcasters.event(event_type, from, to, transform);
         self
     }
 
@@ -178,13 +229,16 @@ impl<S: Send + Sync + 'static> Service<S> {
     /// Starts the service. It stores the schemas, creates the groups that do not exist, and begins to consume.
     ///
     /// # Errors
-    /// Returns [`ServiceError`] when two groups have one name, when a schema or a setting is not valid, when a group
-    /// exists with another ordering, or when the store fails. After an error, the groups that had started are stopped.
+    /// Returns [`ServiceError`] when two groups have one name, when a schema or a setting is not valid, or when the set
+    /// of upcasters is not valid. Also returns it when a group exists with another ordering, or when the store fails.
+    /// After an error, the groups that had started are stopped.
     pub async fn start(self) -> std::result::Result<RunningService<S>, ServiceError> {
-        let Self { name, store, state, clock, settings, hosts_replays, events, groups } = self;
+        let Self { name, store, state, clock, settings, hosts_replays, events, upcasters, groups } = self;
         check_names(&name, &groups)?;
+        let upcasters = Arc::new(upcasters.build()?);
         let validator = events.register(&store, &*clock).await?;
-        let bus = Bus::builder(store).validator(validator).clock(clock).settings(settings).build().await?;
+        let bus = Bus::builder(store).validator(validator).upcaster(upcasters).clock(clock);
+        let bus = bus.settings(settings).build().await?;
         let core = Core { name, state: Arc::new(state), bus, stopping: Cancel::default() };
         RunningService::start(Arc::new(core), groups, hosts_replays).await
     }

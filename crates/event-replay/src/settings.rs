@@ -27,6 +27,8 @@ mod secrets;
 #[cfg(feature = "app")]
 mod store_location;
 #[cfg(feature = "app")]
+mod upcasters;
+#[cfg(feature = "app")]
 mod values;
 
 pub use environment::{SettingError, redis_access_from_env, settings_from, settings_from_env};
@@ -42,5 +44,6 @@ pub use {
     resolved::{Settings, SettingsRequest, Shown},
     secrets::{has_password, secret_variables},
     store_location::{StoreLocation, data_folder},
+    upcasters::UpcasterFolder,
     values::unknown_types,
 };

@@ -104,13 +104,13 @@ impl<S: Send + Sync + 'static> TestService<S> {
         tokio::time::sleep(time).await;
     }
 
-    /// Returns every event of a type in the log as values, in log order.
+    /// Returns every event of a type in the log as values, in log order. Older versions are upcast first.
     ///
     /// # Panics
     /// Panics when an event cannot be decoded.
     pub async fn published<T: TypedEvent>(&self) -> Vec<T> {
-        let events = read(&**self.store(), Filter::types([T::TYPE])).await;
-        events.iter().map(|stored| expect("reading an event", T::decode(&stored.event))).collect()
+        let history = expect("reading the log", self.service.history(Filter::types([T::TYPE])).await);
+        expect("reading an event", history.values())
     }
 
     /// Returns every event in the log, in log order.

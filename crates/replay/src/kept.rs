@@ -17,6 +17,7 @@ use crate::{
     plan::{InvalidExample, Plan, PlanSegment},
     report::{PlanGap, ReplayReport},
     segments::SegmentChecker,
+    upcasts::PlanUpcasts,
 };
 
 /// The version of kept plans that this program writes and reads.
@@ -44,6 +45,8 @@ struct KeptDocument {
     invalid: u64,
     invalid_examples: Vec<InvalidExample>,
     without_schema: u64,
+    #[serde(default, skip_serializing_if = "PlanUpcasts::is_none")]
+    upcasts: PlanUpcasts,
     corrupt: u64,
     segments: Vec<PlanSegment>,
     positions: Vec<Position>,
@@ -79,6 +82,7 @@ impl Plan {
             invalid: plan.invalid,
             invalid_examples: plan.invalid_examples,
             without_schema: plan.without_schema,
+            upcasts: plan.upcasts,
             corrupt: plan.corrupt,
             segments: plan.segments,
             positions: plan.positions,
@@ -121,6 +125,7 @@ impl Plan {
             invalid: kept.invalid,
             invalid_examples: kept.invalid_examples,
             without_schema: kept.without_schema,
+            upcasts: kept.upcasts,
             corrupt: kept.corrupt,
             segments: kept.segments,
             positions: kept.positions,

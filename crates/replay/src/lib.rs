@@ -35,6 +35,8 @@ mod run;
 mod segments;
 mod span;
 pub mod steering;
+mod upcasting;
+pub mod upcasts;
 
 pub use cancel::Cancel;
 pub use checkpoints::{CheckpointDiff, Checkpoints, NewCheckpoint};
@@ -54,3 +56,4 @@ pub use redrive::{DiscardReport, Letters, RedriveError, RedriveReport, RedriveWa
 pub use report::{GroupResult, PlanGap, ReplayErrorEntry, ReplayReport, ReplayStatus};
 pub use retention::{RetentionOptions, RetentionReport};
 pub use steering::{AutoPause, FailureLimit};
+pub use upcasts::{FailedUpcast, PlanUpcasts, UpcastCount};

@@ -3,11 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use domain::{
-    Checkpoint, Entity, Filter, RetentionRule,
+    Checkpoint, Entity, Filter, RetentionRule, Upcasters,
     filter::Compile,
     ports::{
-        CheckpointStore, Clock, DeadLetterStore, EventStore, EventValidator, GroupHolds, GroupStore,
-        ReplayStore, ReplayTarget, event_store::ProgressCallback,
+        CheckpointStore, Clock, DeadLetterStore, EventStore, EventUpcaster, EventValidator, GroupHolds,
+        GroupStore, ReplayStore, ReplayTarget, event_store::ProgressCallback,
     },
 };
 use serde_json::{Map, Value};
@@ -19,12 +19,13 @@ use crate::{
     error::ReplayError,
     options::{ReplayOptions, ReplayWatcher},
     plan::{Plan, PlanRequest},
-    planner,
+    planner::{self, Checks},
     recorded::Recorded,
     report::{ReplayReport, ReplayStatus},
     retention::{self, RetentionOptions, RetentionProgress, RetentionReport},
     run::Run,
     span::{ReplaySpan, outcome_of},
+    upcasting::UpcastingTarget,
 };
 
 /// Plans and runs replays, and manages checkpoints.
@@ -52,6 +53,7 @@ pub struct ReplayManager {
     replays: Arc<dyn ReplayStore>,
     checkpoints: Checkpoints,
     validator: Option<Arc<dyn EventValidator>>,
+    upcaster: Arc<dyn EventUpcaster>,
     clock: Arc<dyn Clock>,
     pub(crate) groups: Option<Arc<dyn GroupStore>>,
     letters: Option<Arc<dyn DeadLetterStore>>,
@@ -81,6 +83,7 @@ impl ReplayManager {
             replays,
             checkpoints,
             validator,
+            upcaster: Arc::new(Upcasters::default()),
             clock,
             groups: None,
             letters: None,
@@ -94,6 +97,14 @@ impl ReplayManager {
     #[must_use]
     pub fn with_groups(mut self, groups: Arc<dyn GroupStore>) -> Self {
         self.groups = Some(groups);
+        self
+    }
+
+    /// Sets the upcaster that each event passes before a target gets it, such as [`Upcasters`]. Plans count the events
+    /// that need it. Consumers upcast the events of replays into groups.
+    #[must_use]
+    pub fn with_upcaster(mut self, upcaster: Arc<dyn EventUpcaster>) -> Self {
+        self.upcaster = upcaster;
         self
     }
 
@@ -165,10 +176,12 @@ impl ReplayManager {
         request: PlanRequest,
         progress: Option<ProgressCallback>,
     ) -> Result<Plan, ReplayError> {
-        planner::plan(&self.events, self.validator.as_deref(), request, progress.as_ref()).await
+        let checks = Checks { validator: self.validator.as_deref(), upcaster: &*self.upcaster };
+        planner::plan(&self.events, checks, request, progress.as_ref()).await
     }
 
-    /// Runs a plan: sends exactly its set to the target, in log order. The run ends when the target fails or closes,
+    /// Runs a plan: sends exactly its set to the target, in log order. An event that cannot be upcast has failed, and the
+    /// target does not get it. The run ends when the target fails or closes,
     /// and the report says so. The run writes a record, so that other processes can watch, pause or cancel it. If the
     /// store cannot be written, the run continues without a record.
     ///
@@ -187,9 +200,10 @@ impl ReplayManager {
             check_everything(&plan.filter, options.all)?;
         }
         let recorded = Recorded::begin(self, plan, options).await?;
+        let mut target = UpcastingTarget::new(target, &*self.upcaster);
         let (id, target_name) = (recorded.id.clone(), options.target.clone());
         let span = ReplaySpan { id: &id, target: target_name, events: plan.total_events };
-        let run = Run::new(self, plan, target, options, watcher, recorded).execute();
+        let run = Run::new(self, plan, &mut target, options, watcher, recorded).execute();
         let outcome = |run: &Result<ReplayReport, ReplayError>| match run {
             Ok(report) => outcome_of(report.status),
             Err(_) => outcome_of(ReplayStatus::Failed),

@@ -6,7 +6,7 @@ use domain::{Cursor, Filter, Position, Violation};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::options::ReplayOptions;
+use crate::{options::ReplayOptions, upcasts::PlanUpcasts};
 
 /// The request for a plan.
 #[derive(Debug, Clone)]
@@ -95,6 +95,8 @@ pub struct Plan {
     pub invalid_examples: Vec<InvalidExample>,
     /// The number of events of types without a schema.
     pub without_schema: u64,
+    /// The events that are upcast before their delivery. The validity of an event is that of its upcast form.
+    pub upcasts: PlanUpcasts,
     /// The number of damaged events in the range. Whether they match is unknown, so they are not in the total.
     pub corrupt: u64,
     /// The segments of the plan.
@@ -135,6 +137,7 @@ impl Plan {
             by_day: &self.by_day,
             mark: &self.mark,
             corrupt: self.corrupt,
+            upcasts: (!self.upcasts.is_none()).then_some(&self.upcasts),
             schemas: self.schemas_checked.then_some(SchemaCheck {
                 invalid: self.invalid,
                 invalid_examples: &self.invalid_examples,
@@ -172,6 +175,9 @@ pub struct DryRun<'a> {
     pub mark: &'a Cursor,
     /// The number of events that cannot be read.
     pub corrupt: u64,
+    /// Present if events of the plan need upcasting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upcasts: Option<&'a PlanUpcasts>,
     /// Present if the events were checked against the current schemas.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub schemas: Option<SchemaCheck<'a>>,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
     Cursor, Event, Position, StoredEvent,
-    ports::{EventStore, EventValidator, Verdict, event_store::ProgressCallback},
+    ports::{EventStore, EventUpcaster, EventValidator, Verdict, event_store::ProgressCallback},
     time::{day_name, day_of},
 };
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use crate::{
     pages::Pages,
     plan::{InvalidExample, Plan, PlanRequest, PlanSegment},
     segments::SegmentBuilder,
+    upcasts::PlanUpcasts,
 };
 
 const MAX_EXAMPLES: usize = 5;
@@ -24,10 +25,18 @@ const MAX_EXAMPLE_VIOLATIONS: usize = 10;
 const MAX_VALUES: usize = 10_000;
 const OTHER: &str = "(other)";
 
+/// The checks of each event of a plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Checks<'a> {
+    /// The current schemas.
+    pub(crate) validator: Option<&'a dyn EventValidator>,
+    pub(crate) upcaster: &'a dyn EventUpcaster,
+}
+
 /// Scans and counts the events. `progress` receives (positions passed, positions to pass).
 pub(crate) async fn plan(
     events: &Arc<dyn EventStore>,
-    validator: Option<&dyn EventValidator>,
+    checks: Checks<'_>,
     request: PlanRequest,
     progress: Option<&ProgressCallback>,
 ) -> Result<Plan, ReplayError> {
@@ -35,13 +44,14 @@ pub(crate) async fn plan(
         return Err(ReplayError::InvalidOption("a limit is at least 1".to_owned()));
     }
     request.filter.check().map_err(|error| ReplayError::InvalidOption(error.to_string()))?;
-    let validator = schema_checker(validator, request.check_schemas)?;
+    let validator = schema_checker(checks.validator, request.check_schemas)?;
+    let checks = Checks { validator, ..checks };
     let PlanRequest { filter, after, until, limit, .. } = request;
     let mark = match until {
         Some(until) => until,
         None => repeated(|| events.head()).await?,
     };
-    let mut scan = Scan::new(after.as_ref(), &mark, validator);
+    let mut scan = Scan::new(after.as_ref(), &mark, checks);
     let mut pages = Pages::new(Arc::clone(events), Arc::clone(&filter), after.clone(), mark.clone());
     let start = after.as_ref().map_or(0, reached);
     let total = reached(&mark).saturating_sub(start);
@@ -99,6 +109,7 @@ struct Counts {
     invalid: u64,
     invalid_examples: Vec<InvalidExample>,
     without_schema: u64,
+    upcasts: PlanUpcasts,
     corrupt: u64,
 }
 
@@ -107,20 +118,18 @@ struct Scan<'a> {
     segment: SegmentBuilder,
     segments: Vec<PlanSegment>,
     positions: Vec<Position>,
-    validator: Option<&'a dyn EventValidator>,
+    checks: Checks<'a>,
 }
 
 impl<'a> Scan<'a> {
-    fn new(after: Option<&Cursor>, mark: &Cursor, validator: Option<&'a dyn EventValidator>) -> Self {
+    fn new(after: Option<&Cursor>, mark: &Cursor, checks: Checks<'a>) -> Self {
         let segment = SegmentBuilder::new(after, mark);
-        Self { counts: Counts::default(), segment, segments: Vec::new(), positions: Vec::new(), validator }
+        Self { counts: Counts::default(), segment, segments: Vec::new(), positions: Vec::new(), checks }
     }
 
     fn add(&mut self, stored: &StoredEvent) {
         self.counts.add(&stored.event);
-        if let Some(validator) = self.validator {
-            self.counts.check(&stored.event, validator);
-        }
+        self.counts.check(&stored.event, self.checks);
         self.segment.add(stored);
         if self.positions.len() < Plan::MAX_POSITIONS {
             self.positions.push(stored.position);
@@ -154,6 +163,7 @@ impl<'a> Scan<'a> {
             invalid: counts.invalid,
             invalid_examples: counts.invalid_examples,
             without_schema: counts.without_schema,
+            upcasts: counts.upcasts,
             corrupt: counts.corrupt,
             segments: self.segments,
             positions: self.positions,
@@ -178,7 +188,21 @@ impl Counts {
         self.range = Some((oldest.min(at), newest.max(at)));
     }
 
-    fn check(&mut self, event: &Event, validator: &dyn EventValidator) {
+    /// Upcasts an event if its version has an upcaster, and validates the result.
+    fn check(&mut self, event: &Event, checks: Checks<'_>) {
+        let Some(to) = checks.upcaster.target(event.event_type(), event.version()) else {
+            return self.validate(event, checks.validator);
+        };
+        let upcast = checks.upcaster.upcast(event);
+        self.upcasts.add(event, to, upcast.as_ref().err());
+        // An event that cannot be upcast has failed already, so its validity is not counted.
+        if let Ok(event) = upcast {
+            self.validate(&event, checks.validator);
+        }
+    }
+
+    fn validate(&mut self, event: &Event, validator: Option<&dyn EventValidator>) {
+        let Some(validator) = validator else { return };
         // The stored text was JSON when it was appended, and its checksum is correct.
         let Ok(value) = event.value() else { return };
         match validator.validate(&value) {

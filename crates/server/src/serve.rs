@@ -78,12 +78,13 @@ impl Server {
     /// time, runs replays that wait for a runner, and applies retention.
     ///
     /// # Errors
-    /// Returns [`ServeError`] when the options are invalid or unsafe, the certificate cannot be used, the address is in
-    /// use, or the store cannot be opened. Returns [`ServeError::NoTokens`] when every request needs a token and the
+    /// Returns [`ServeError`] when the options are invalid or unsafe, the certificate or an upcaster cannot be used, the
+    /// address is in use, or the store cannot be opened. Returns [`ServeError::NoTokens`] when every request needs a token and the
     /// store has none.
     pub async fn start(settings: Settings, options: ServeOptions) -> Result<Self, ServeError> {
         options.check()?;
         let tls = options.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
+        let upcasters = settings.upcasters.load().map_err(StoreError::from)?;
         // The server listens before it creates the store, so that a failure to listen leaves no store behind.
         let unusable = |error| ServeError::Listen { address: options.listen, error };
         let listener = TcpListener::bind(options.listen).await.map_err(unusable)?;
@@ -97,7 +98,7 @@ impl Server {
         let (bus, tasks) = match options.read_only {
             true => (None, None),
             false => {
-                let bus = consumer::bus(&store, &settings).await?;
+                let bus = consumer::bus(&store, &settings, upcasters).await?;
                 let manager = consumer::manager(&store, &settings, &bus);
                 let options = HousekeepingOptions { rules: settings.retention.clone(), ..Default::default() };
                 let tasks = (JobHost::spawn(manager.clone()), Housekeeper::spawn(manager, options));

@@ -1,14 +1,18 @@
 //! Calls the handlers of a delivery: selects them, limits their time, catches their panics and calls their error hooks.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use domain::{Delivery, HandlerError, TypePattern, ports::EventHandler};
-use tokio::{sync::RwLock, time::Instant};
+use domain::{
+    Delivery, HandlerError, StoredEvent, TypePattern,
+    ports::{EventHandler, EventUpcaster},
+};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{panics, rules::HandlerOutcome};
 use crate::{
     error_scope,
+    shared::Shared,
     trace::{self, DeliveryTrace},
 };
 
@@ -63,32 +67,54 @@ pub(crate) async fn hand_over(
     router: Arc<Router>,
     delivery: Delivery,
     timeout: Duration,
-    isolation: Arc<RwLock<()>>,
+    shared: Arc<Shared>,
     alone: bool,
 ) -> Handed {
-    let _shared_permit = if alone { None } else { Some(isolation.read().await) };
+    let _shared_permit = if alone { None } else { Some(shared.isolation.read().await) };
+    let calling = call(&router, &*shared.upcaster, &delivery, timeout);
     let Some(DeliveryTrace { own, span }) = DeliveryTrace::of(&delivery) else {
-        return call(&router, &delivery, timeout).await;
+        return calling.await;
     };
-    let handed = trace::within(own, call(&router, &delivery, timeout)).instrument(span.clone()).await;
+    let handed = trace::within(own, calling).instrument(span.clone()).await;
     span.record("outcome", handed.answer.name());
     handed
 }
 
 /// Calls the handlers of a delivery and records metrics.
-async fn call(router: &Router, delivery: &Delivery, timeout: Duration) -> Handed {
-    let handed = call_each(router, delivery, timeout).await;
+async fn call(
+    router: &Router,
+    upcaster: &dyn EventUpcaster,
+    delivery: &Delivery,
+    timeout: Duration,
+) -> Handed {
+    let handed = call_each(router, upcaster, delivery, timeout).await;
     let event_type = delivery.stored.event.event_type();
     stats::delivery(&delivery.group, event_type, handed.answer.name(), handed.took);
     handed
 }
 
-async fn call_each(router: &Router, delivery: &Delivery, timeout: Duration) -> Handed {
+async fn call_each(
+    router: &Router,
+    upcaster: &dyn EventUpcaster,
+    delivery: &Delivery,
+    timeout: Duration,
+) -> Handed {
     let begun = Instant::now();
-    let mut is_taken = false;
+    // Only a delivery that a handler takes is upcast.
+    let mut upcast = None;
     for handler in router.handlers(delivery) {
-        is_taken = true;
-        let Err(error) = within(timeout, handler.handle(delivery)).await else { continue };
+        let current = &*upcast.get_or_insert_with(|| upcast_delivery(upcaster, delivery));
+        let (delivery, answer) = match current {
+            Ok(current) => (&**current, within(timeout, handler.handle(current)).await),
+            Err(error) => {
+                let telling = async {
+                    handler.upcast_failed(error, delivery);
+                    Err(error.clone())
+                };
+                (delivery, within(timeout, telling).await)
+            }
+        };
+        let Err(error) = answer else { continue };
         let took = begun.elapsed();
         let event = &delivery.stored.event;
         if !event.options().reports_error && event.event_type() != SYSTEM_ERROR {
@@ -102,10 +128,24 @@ async fn call_each(router: &Router, delivery: &Delivery, timeout: Duration) -> H
         }
         return Handed { answer: HandlerOutcome::Failed(error), took };
     }
-    match is_taken {
-        true => Handed { answer: HandlerOutcome::Handled, took: begun.elapsed() },
-        false => Handed { answer: HandlerOutcome::Skipped, took: Duration::ZERO },
+    match upcast {
+        Some(_) => Handed { answer: HandlerOutcome::Handled, took: begun.elapsed() },
+        None => Handed { answer: HandlerOutcome::Skipped, took: Duration::ZERO },
     }
+}
+
+/// Upcasts the event of a delivery. A retry cannot help after a failure, so the group gives up at once.
+fn upcast_delivery<'d>(
+    upcaster: &dyn EventUpcaster,
+    delivery: &'d Delivery,
+) -> Result<Cow<'d, Delivery>, HandlerError> {
+    let event = &delivery.stored.event;
+    if upcaster.target(event.event_type(), event.version()).is_none() {
+        return Ok(Cow::Borrowed(delivery));
+    }
+    let event = upcaster.upcast(event).map_err(HandlerError::give_up)?;
+    let stored = StoredEvent { event, ..delivery.stored.clone() };
+    Ok(Cow::Owned(Delivery { stored, ..delivery.clone() }))
 }
 
 /// Runs user code. Converts its panics and its excess of the time limit into errors.

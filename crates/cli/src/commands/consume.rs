@@ -210,13 +210,14 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
         return Err(CliError::usage("--park needs dead letters, which are off")
             .hint("leave it out, or set dead_letters.enabled (ENABLE_DEAD_LETTER_QUEUE) to true"));
     }
+    let upcasters = cx.settings.upcasters.load()?;
     let mut interrupts = Interrupts::listen()?;
     let stores = patiently(cx.open(Access::Write), &mut interrupts, cx).await?;
     let joining = patiently(joining::resolve(&args.join(), &stores, cx), &mut interrupts, cx).await?;
     let times = Times::new(args.timeout, &target, cx);
     let outlet = Outlet::open(&target, times.timeout)?;
     let (counted, told) = Counted::new(outlet.handler(), args.limit, !args.no_replays);
-    let bus = patiently(consumer::bus(&stores, &cx.settings), &mut interrupts, cx).await?;
+    let bus = patiently(consumer::bus(&stores, &cx.settings, upcasters), &mut interrupts, cx).await?;
     let starting = args.start(joining, &bus, times, counted.clone(), cx);
     let consumer = patiently(starting, &mut interrupts, cx).await?;
     let manager = consumer::manager(&stores, &cx.settings, &bus);

@@ -70,7 +70,7 @@ async fn dry_run(
     let stores = cx.open(Access::Read).await?;
     let manager = match args.checks_schemas() {
         true => replay::manager_with_schemas(&stores, &cx.settings).await?,
-        false => replay::manager(&stores),
+        false => replay::manager_with_upcasters(&stores, &cx.settings)?,
     };
     let all = selection.is_all();
     let plan = plan::plan(&manager, selection, args, cx).await?;
@@ -113,7 +113,7 @@ async fn execute(
         }
     }
     let meter = counting::meter();
-    let manager = replay::manager(&stores).with_meter(meter.clone());
+    let manager = replay::manager_with_upcasters(&stores, &cx.settings)?.with_meter(meter.clone());
     let all = selection.is_all();
     let plan = plan::plan(&manager, selection, args, cx).await?;
     let shown = (!matches!(target, Target::Groups)).then(|| target.to_string());

@@ -78,6 +78,7 @@ pub(crate) async fn run(args: ServeArgs, cx: &mut Context<'_>) -> Result<Exit, C
     options.check().map_err(ServeError::from)?;
     options.tls.as_ref().map(TlsFiles::acceptor).transpose().map_err(ServeError::from)?;
     if only_checks {
+        cx.settings.upcasters.load()?;
         cx.printer.line(&format!("the settings are sound; the store is {}", cx.settings.store))?;
         return Ok(Exit::Ok);
     }

@@ -29,6 +29,12 @@ pub trait EventHandler: Send + Sync {
         let _ = (error, delivery);
     }
 
+    /// Receives a delivery that never comes to [`EventHandler::handle`], because its event could not be upcast. The group
+    /// gives up on it at once.
+    fn upcast_failed(&self, error: &HandlerError, delivery: &Delivery) {
+        let _ = (error, delivery);
+    }
+
     /// Returns whether the handler takes replayed events. A handler that sends mail does not. Every handler gets
     /// redriven dead letters.
     fn takes_replays(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::{error::Retry, stored::StoredEvent};
 /// One delivery of an event by a replay.
 #[derive(Debug, Clone)]
 pub struct ReplayDelivery {
-    /// The stored event. Its `replay_count` is the count before this delivery.
+    /// The event, in the version to which the replay upcasts it. Its `replay_count` is the count before this delivery.
     pub stored: StoredEvent,
     /// Id of the replay.
     pub replay_id: String,

@@ -1,10 +1,13 @@
 //! Preparation of a consumer: the bus, the settings of its group, and the tasks that run beside it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ::replay::ReplayManager;
 use bus::{Bus, BusError, BusSettings, StartAt};
-use domain::group::{DEFAULT_SEGMENTS, GroupKey};
+use domain::{
+    group::{DEFAULT_SEGMENTS, GroupKey},
+    ports::EventUpcaster,
+};
 
 use super::{
     error::{AppError, Conflict, InvalidRequest},
@@ -104,11 +107,15 @@ fn taken(types: &[String]) -> BTreeSet<&str> {
 }
 
 /// Returns a bus for consumers, by the settings. It publishes only due events of the schedule, which were validated
-/// when they were scheduled.
+/// when they were scheduled. The upcaster is that of the [settings](Settings::upcasters).
 ///
 /// # Errors
 /// Returns [`BusError`] when the store fails.
-pub async fn bus(store: &StoreHandle, settings: &Settings) -> Result<Bus, BusError> {
+pub async fn bus(
+    store: &StoreHandle,
+    settings: &Settings,
+    upcaster: Arc<dyn EventUpcaster>,
+) -> Result<Bus, BusError> {
     let settings = BusSettings {
         enable_validation: false,
         enable_dead_letter_queue: settings.dead_letters,
@@ -117,7 +124,7 @@ pub async fn bus(store: &StoreHandle, settings: &Settings) -> Result<Bus, BusErr
         breaker: settings.breaker,
         ..BusSettings::default()
     };
-    Bus::builder(store.ports().clone()).clock(clock()).settings(settings).build().await
+    Bus::builder(store.ports().clone()).upcaster(upcaster).clock(clock()).settings(settings).build().await
 }
 
 /// Returns the manager that runs waiting replays and applies retention while the consumer lives.

@@ -7,7 +7,6 @@ use domain::{
     DeadLetter, DeadLetterState, Document, Event,
     dead_letter::LetterEdit,
     event::same_content,
-    ordering::KeySource,
     ports::{DeadLetterChange, EventValidator as _, Verdict},
 };
 use json_patch::Patch;
@@ -165,20 +164,8 @@ async fn checked(
     if let Some((member, _)) = kept.into_iter().find(|(_, is_kept)| !is_kept) {
         return Err(InvalidRequest::EditChangesIdentity { member }.into());
     }
-    let key = key_source(&event, original);
-    Ok(event.with_key_source(key).with_options(original.options()))
-}
-
-/// Returns the source of the ordering key. The key is equal to the key of the original event, which has the same id,
-/// correlation id and entities.
-fn key_source(event: &Event, original: &Event) -> KeySource {
-    let key = original.ordering_key();
-    let at = event.entities().position(|(kind, id)| (kind, id) == (key.kind, key.id));
-    match at.and_then(|at| u16::try_from(at).ok()) {
-        Some(at) => KeySource::Entity(at),
-        None if key.kind == "correlation" => KeySource::Correlation,
-        None => KeySource::Id,
-    }
+    // Both events have the same id, correlation id and entities, so the key is equal.
+    Ok(event.with_key_of(original).with_options(original.options()))
 }
 
 /// The result of a restore of discarded dead letters.

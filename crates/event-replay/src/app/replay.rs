@@ -17,7 +17,7 @@ use super::{
     error::{AppError, InvalidRequest, NotFound},
     plans::Permitted,
     schemas::registry,
-    store::clock,
+    store::{StoreError, clock},
 };
 use crate::{handle::StoreHandle, manager::replay_manager, settings::Settings};
 
@@ -96,21 +96,32 @@ impl ReplaySelection {
     }
 }
 
-/// Returns the planner and runner over a store. Its plans do not validate events by the current schemas.
+/// Returns the planner and runner over a store, without upcasters. Use it for operations that deliver no event.
 pub fn manager(store: &StoreHandle) -> ReplayManager {
     replay_manager(store.ports(), None, clock())
 }
 
-/// Returns a planner. Its plans count the events that the current schemas refuse.
+/// Returns the planner and runner over a store, with the upcasters of the settings. Its plans do not validate events by
+/// the current schemas.
 ///
 /// # Errors
-/// Returns [`AppError`] when the schemas cannot be read.
+/// Returns [`AppError`] when the upcasters cannot be used.
+pub fn manager_with_upcasters(store: &StoreHandle, settings: &Settings) -> Result<ReplayManager, AppError> {
+    let upcasters = settings.upcasters.load().map_err(StoreError::from)?;
+    Ok(manager(store).with_upcaster(upcasters))
+}
+
+/// Returns a planner with the upcasters of the settings. Its plans count the events that the current schemas refuse.
+///
+/// # Errors
+/// Returns [`AppError`] when the upcasters cannot be used, or when the schemas cannot be read.
 pub async fn manager_with_schemas(
     store: &StoreHandle,
     settings: &Settings,
 ) -> Result<ReplayManager, AppError> {
+    let upcasters = settings.upcasters.load().map_err(StoreError::from)?;
     let validator: Arc<dyn EventValidator> = Arc::new(registry(store, settings.engine).await?);
-    Ok(replay_manager(store.ports(), Some(validator), clock()))
+    Ok(replay_manager(store.ports(), Some(validator), clock()).with_upcaster(upcasters))
 }
 
 /// Checks the groups of a replay: the store has groups, and every named group exists. The check runs before the scan of

@@ -2,7 +2,7 @@
 
 use domain::{
     StoredEvent, Violation,
-    ports::{Describes, EventValidator, SchemaRecord, SchemaSummary, Verdict},
+    ports::{Describes, EventUpcaster, EventValidator, SchemaRecord, SchemaSummary, Verdict},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -248,18 +248,20 @@ impl SchemaTrial {
         Self { event_type, checked: 0, valid: 0, invalid: 0, examples: vec![] }
     }
 
-    /// Validates a stored event. Events of other types are ignored: an event type that contains `*` is a pattern for
-    /// the store.
-    pub fn look(&mut self, registry: &SchemaRegistry, stored: &StoredEvent) {
+    /// Validates a stored event in the form in which handlers get it. Events of other types are ignored: an event type
+    /// that contains `*` is a pattern for the store. An event that cannot be upcast counts as refused.
+    pub fn look(&mut self, registry: &SchemaRegistry, upcaster: &dyn EventUpcaster, stored: &StoredEvent) {
         if stored.event.event_type() != self.event_type {
             return;
         }
-        let Ok(value) = stored.event.value() else { return };
-        let violations = match registry.validate(&value) {
-            // The schema is for another version of the type.
-            Verdict::NoSchema => return,
-            Verdict::Valid => vec![],
-            Verdict::Invalid(violations) => violations,
+        let violations = match upcaster.upcast(&stored.event) {
+            Err(error) => vec![Violation::new("", "upcast", error.failure())],
+            Ok(event) => match event.value().map(|value| registry.validate(&value)) {
+                // The schema is for another version of the type.
+                Ok(Verdict::NoSchema) | Err(_) => return,
+                Ok(Verdict::Valid) => vec![],
+                Ok(Verdict::Invalid(violations)) => violations,
+            },
         };
         self.checked += 1;
         if violations.is_empty() {

@@ -97,7 +97,7 @@ impl<S> Context<S> {
     /// # Errors
     /// Returns [`EventStoreError`] when the store fails, or when an event that may match is damaged.
     pub async fn history(&self, filter: Filter) -> Result<History, EventStoreError> {
-        History::read(&**self.inner.core.bus.store(), filter).await
+        History::read(&self.inner.core.bus, filter).await
     }
 
     /// Emits an event that follows from the handled event. The emission runs when the returned value is awaited.

@@ -2,7 +2,7 @@
 
 use bus::{BusError, ConsumerError};
 use domain::{
-    StorageFailure,
+    StorageFailure, UpcastersError,
     ports::{EventStoreError, GroupStoreError},
 };
 use thiserror::Error;
@@ -27,6 +27,9 @@ pub enum ServiceError {
         /// The reason.
         reason: String,
     },
+    /// The set of upcasters is not valid.
+    #[error(transparent)]
+    Upcasters(#[from] UpcastersError),
     /// A name or a setting of the service is not valid.
     #[error("{0}")]
     Invalid(String),
@@ -52,6 +55,7 @@ impl ServiceError {
             Self::Consumer(ConsumerError::GroupDeleted(_)) => "group-deleted",
             Self::Consumer(_) => "consumer",
             Self::Schema { .. } => "schema",
+            Self::Upcasters(_) => "upcasters",
             Self::Invalid(_) => "invalid",
             Self::Store(failure) => failure.kind(),
             Self::Events(error) => error.kind(),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bus::Bus;
 use domain::{
     Cursor, Expectation, Filter, StorageFailure, StoredEvent,
-    ports::{EventStore, EventStoreError, ReadRequest},
+    ports::{EventStoreError, EventUpcaster, ReadRequest},
 };
 
 use super::payload::{DecodeError, Payload};
@@ -19,14 +20,13 @@ pub struct History {
     filter: Arc<Filter>,
     events: Vec<StoredEvent>,
     head: Cursor,
+    upcaster: Arc<dyn EventUpcaster>,
 }
 
 impl History {
     /// Reads every event that matches the filter, up to the current head of the log.
-    pub(crate) async fn read(
-        store: &(impl EventStore + ?Sized),
-        filter: Filter,
-    ) -> Result<Self, EventStoreError> {
+    pub(crate) async fn read(bus: &Bus, filter: Filter) -> Result<Self, EventStoreError> {
+        let (store, upcaster) = (bus.store(), Arc::clone(bus.upcaster()));
         let head = store.head().await?;
         let filter = Arc::new(filter);
         let mut request = ReadRequest::new(Arc::clone(&filter), PAGE);
@@ -44,22 +44,28 @@ impl History {
             events.extend(page.events);
             match page.next {
                 Some(next) => request.after = Some(next),
-                None => return Ok(Self { filter, events, head }),
+                None => return Ok(Self { filter, events, head, upcaster }),
             }
         }
     }
 
-    /// Returns the events, in log order.
+    /// Returns the events as they were stored, in log order.
     pub fn events(&self) -> &[StoredEvent] {
         &self.events
     }
 
-    /// Returns the events as values, in log order.
+    /// Returns the events as values, in log order. Older versions are upcast first.
     ///
     /// # Errors
-    /// Returns [`DecodeError`] when an event has another type, or when its content does not match the Rust type.
+    /// Returns [`DecodeError`] when an event has another type, when it cannot be upcast, or when its content does not
+    /// match the Rust type.
     pub fn values<P: Payload>(&self) -> Result<Vec<P>, DecodeError> {
-        self.events.iter().map(|stored| P::decode(&stored.event)).collect()
+        self.events.iter().map(|stored| self.value(stored)).collect()
+    }
+
+    fn value<P: Payload>(&self, StoredEvent { event, .. }: &StoredEvent) -> Result<P, DecodeError> {
+        let upcast = self.upcaster.upcast(event);
+        P::decode(&upcast.map_err(|error| DecodeError::new::<P>(event, &error.failure()))?)
     }
 
     /// Returns the head of the log at the time of the read. The history ends there.

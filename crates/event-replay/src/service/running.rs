@@ -51,7 +51,9 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         hosts_replays: bool,
     ) -> Result<Self, ServiceError> {
         let clock = Arc::clone(core.bus.clock());
-        let manager = replay_manager(core.bus.store(), None, clock).with_meter(core.bus.meter().clone());
+        let manager = replay_manager(core.bus.store(), None, clock)
+            .with_meter(core.bus.meter().clone())
+            .with_upcaster(Arc::clone(core.bus.upcaster()));
         let names = groups.iter().map(|group| group.name.clone()).collect();
         let mut service = Self {
             core,
@@ -128,7 +130,7 @@ impl<S: Send + Sync + 'static> RunningService<S> {
     /// # Errors
     /// Returns [`EventStoreError`] when the store fails, or when an event that may match is damaged.
     pub async fn history(&self, filter: Filter) -> Result<History, EventStoreError> {
-        History::read(&**self.store(), filter).await
+        History::read(self.bus(), filter).await
     }
 
     /// Returns the state that the handlers share.

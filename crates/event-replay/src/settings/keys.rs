@@ -44,6 +44,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("retention.max_bytes", &[], None),
     key("retention.max_hold", &[], None),
     key("retention.forgotten_after", &[], Some("7d")),
+    key("upcasters", &[], None),
     key("plans.valid_for", &[], Some("7d")),
     key("plans.confirm_above", &[], Some("10000")),
     key("plans.approval_above", &[], None),

@@ -17,6 +17,7 @@ use super::{
     plans::PlanSettings,
     redis::RedisSettings,
     store_location::StoreLocation,
+    upcasters::UpcasterFolder,
     values::{
         boolean, breaker_failures, breaker_time, count, depth, engine, optional, positive, raw, required,
         size, timeout, type_patterns, unknown_types,
@@ -75,6 +76,8 @@ pub struct Settings {
     pub retention: Vec<RetentionRule>,
     /// The rules by which consumer groups hold history against retention.
     pub holds: GroupHolds,
+    /// The folder of the upcasters.
+    pub upcasters: UpcasterFolder,
     /// The settings of kept plans, and of the replays that need an approval.
     pub plans: PlanSettings,
     /// The number of retries of a delivery.
@@ -148,6 +151,7 @@ impl Settings {
                 forgotten_after: required(tree, "retention.forgotten_after", number::duration)?,
                 max_hold: optional(tree, "retention.max_hold", number::duration)?,
             },
+            upcasters: UpcasterFolder::read(tree)?,
             plans: PlanSettings::read(tree)?,
             max_retries: required(tree, "retries.max", number::retries)?,
             handler_timeout: required(tree, "handlers.timeout", timeout)?,

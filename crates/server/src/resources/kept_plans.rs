@@ -52,7 +52,7 @@ pub(crate) async fn keep(mut call: Call) -> Answer {
     let checks = body.plan.check_schemas.unwrap_or(true);
     let manager = match checks {
         true => replay::manager_with_schemas(store, &call.app.settings).await?,
-        false => replay::manager(store),
+        false => replay::manager_with_upcasters(store, &call.app.settings)?,
     };
     let (pace, batch_size) = body.pace()?.resolve(Receiver::Service);
     let all = planned.selection.is_all();

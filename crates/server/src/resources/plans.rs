@@ -105,7 +105,7 @@ pub(crate) async fn plan(mut call: Call) -> Answer {
     let checks = body.check_schemas.unwrap_or(true);
     let manager = match checks {
         true => replay::manager_with_schemas(store, &call.app.settings).await?,
-        false => replay::manager(store),
+        false => replay::manager_with_upcasters(store, &call.app.settings)?,
     };
     let plan = planned.plan(&manager, checks, None).await?;
     json(&plan.dry_run())

@@ -71,8 +71,8 @@ impl Actor {
             deadline: later(now, self.settings.timeout),
             stored: work.stored.clone(),
         };
-        let isolation = Arc::clone(&self.shared.isolation);
-        let handing = hand_over(Arc::clone(&self.router), delivery, self.settings.timeout, isolation, alone);
+        let shared = Arc::clone(&self.shared);
+        let handing = hand_over(Arc::clone(&self.router), delivery, self.settings.timeout, shared, alone);
         let abort = self.tasks.spawn(handing);
         let Work { stored, origin, attempt, .. } = work;
         let running = Running { unit, stored, origin, attempt, abort: abort.clone() };

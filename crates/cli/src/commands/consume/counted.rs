@@ -157,6 +157,11 @@ impl EventHandler for Counted {
         self.inner.on_error(error, delivery).await;
     }
 
+    fn upcast_failed(&self, error: &HandlerError, delivery: &Delivery) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.count_failed(delivery, true, || error.to_string());
+    }
+
     fn takes_replays(&self) -> bool {
         self.takes_replays
     }

@@ -35,6 +35,9 @@ pub(in crate::commands) async fn apply(
         cx.printer.warn(TELLS_PASSWORD);
     }
     let stores = cx.open(Access::Write).await?;
+    let meter = counting::meter();
+    // A broken upcaster is refused before the run of the plan is recorded.
+    let manager = replay::manager_with_upcasters(&stores, &cx.settings)?.with_meter(meter.clone());
     let planned = plans::find(&stores, id).await?;
     let target = match (&args.target, planned.run.target.as_str()) {
         (None, "stdout") => Target::Stdout,
@@ -62,8 +65,6 @@ pub(in crate::commands) async fn apply(
         },
         ..args.clone()
     };
-    let meter = counting::meter();
-    let manager = replay::manager(&stores).with_meter(meter.clone());
     let begun = Begun { stores, manager, meter, plan: &kept.plan, permitted: &permitted, all: kept.run.all };
     send(begun, &target, &args, cx).await
 }

@@ -27,7 +27,7 @@ pub(super) async fn keep(
     }
     let manager = match args.checks_schemas() {
         true => replay::manager_with_schemas(&stores, &cx.settings).await?,
-        false => replay::manager(&stores),
+        false => replay::manager_with_upcasters(&stores, &cx.settings)?,
     };
     let all = selection.is_all();
     let plan = plan::plan(&manager, selection, args, cx).await?;

@@ -2,7 +2,7 @@
 
 use domain::Filter;
 use event_replay::app::replay::ReplaySelection;
-use replay::{Plan, ReplayManager};
+use replay::{Plan, PlanUpcasts, ReplayManager};
 
 use super::{counts::print_counts, run_args::RunArgs};
 use crate::{
@@ -11,8 +11,9 @@ use crate::{
     errors::CliError,
     exit::Exit,
     output::{
+        escape,
         plural::{self, count, size},
-        table::Table,
+        table::{Cell, Table, number, text},
     },
 };
 
@@ -64,6 +65,14 @@ fn schema_words(plan: &Plan) -> String {
     }
 }
 
+/// Describes how many events of a plan are upcast before their delivery.
+fn upcast_words(upcasts: &PlanUpcasts) -> String {
+    match (count(upcasts.events, "event"), upcasts.failed) {
+        (events, 0) => format!("{events} to a later version"),
+        (events, failed) => format!("{events} to a later version, of which {failed} will fail"),
+    }
+}
+
 /// Prints the plan in the output format.
 pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     if cx.printer.format() != Format::Table {
@@ -93,6 +102,7 @@ pub(in crate::commands) fn print_counted(plan: &Plan, cx: &mut Context<'_>) -> R
     if plan.schemas_checked {
         part("schema", Some(schema_words(plan)));
     }
+    part("upcast", (!plan.upcasts.is_none()).then(|| upcast_words(&plan.upcasts)));
     cx.printer.table(&table)?;
     for (name, counts) in [
         ("type", &plan.by_type),
@@ -101,6 +111,30 @@ pub(in crate::commands) fn print_counted(plan: &Plan, cx: &mut Context<'_>) -> R
         ("day (utc)", &plan.by_day),
     ] {
         print_counts(name, counts, cx)?;
+    }
+    print_upcasts(&plan.upcasts, cx)
+}
+
+/// Prints the upcast events by type and version, and the first failures. Prints nothing if no event is upcast.
+fn print_upcasts(upcasts: &PlanUpcasts, cx: &mut Context<'_>) -> Result<(), CliError> {
+    if upcasts.is_none() {
+        return Ok(());
+    }
+    let mut table =
+        Table::new([text("upcast"), text("from"), text("to"), number("events"), number("failing")]);
+    for count in &upcasts.by_version {
+        table.row([
+            Cell::new(escape::short(&count.event_type, 60)),
+            Cell::new(escape::short(&count.from, 30)),
+            Cell::new(escape::short(&count.to, 30)),
+            Cell::count(count.events),
+            Cell::count(count.failed),
+        ]);
+    }
+    cx.printer.raw(b"\n")?;
+    cx.printer.table(&table)?;
+    for failure in &upcasts.failures {
+        cx.printer.warn(&escape::line(&failure.error));
     }
     Ok(())
 }

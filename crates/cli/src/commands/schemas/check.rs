@@ -31,6 +31,7 @@ pub(crate) struct CheckArgs {
 
 pub(super) async fn run(args: CheckArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let (record, registry) = args.schema.record(cx)?;
+    let upcasters = cx.settings.upcasters.load()?;
     let stores = cx.open(Access::Read).await?;
     let filter = Filter { types: vec![TypePattern::new(&record.event_type)], ..Filter::default() };
     let head = stores.head().await?;
@@ -39,7 +40,7 @@ pub(super) async fn run(args: CheckArgs, cx: &mut Context<'_>) -> Result<Exit, C
     let bar = cx.printer.bar("checking", None);
     while let Some(page) = walk.page(cx.printer).await? {
         for stored in &page.events {
-            report.look(&registry, stored);
+            report.look(&registry, &*upcasters, stored);
         }
         bar.at(report.checked);
     }
