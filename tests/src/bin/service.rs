@@ -35,6 +35,9 @@ struct PaymentCaptured {
     number: u64,
 }
 
+/// The least time between an emission and the answer with the fault.
+const CONTROL_WAIT: Duration = Duration::from_millis(200);
+
 struct Gateway {
     effects: Effects,
     has_random_ids: bool,
@@ -51,8 +54,8 @@ async fn charge(order: OrderPlaced, cx: Context<Gateway>) -> Result {
         Err(EmitError::Publish(PublishError::Conflict { .. })) => std::process::exit(9),
         emitted => emitted?,
     };
-    // A kill in this time comes after the emission and before the answer.
-    tokio::time::sleep(takes).await;
+    // A kill in this time comes after the emission and before the answer. The control must be sure to meet one.
+    tokio::time::sleep(if gateway.has_random_ids { takes.max(CONTROL_WAIT) } else { takes }).await;
     Ok(())
 }
 
