@@ -93,7 +93,7 @@ async fn processes_are_killed(keeper: &Keeper, events: usize, kills: usize, opti
         world.publish(batch).await;
     }
     let over = Duration::from_millis(600) * kills as u32;
-    let publisher = publish_over(&world.store, rest.to_vec(), over, rng.fork());
+    let publisher = publish_over(&world.store, rest, over, rng.fork());
     let mut processes: Vec<Process> = (0..PROCESSES).map(|_| world.start(None, options)).collect();
     for _ in 0..kills {
         tokio::time::sleep(Duration::from_millis(rng.u64(100..2500))).await;

@@ -53,8 +53,8 @@ fn order(user: &str, cents: i64) -> Order {
     Order { user_id: user.to_owned(), amount: Amount { cents, currency: "EUR".to_owned() } }
 }
 
-fn with_currency(data: Value) -> Result<Value, String> {
-    let cents = data["cents"].as_i64().ok_or("the order has no cents")?;
+fn with_currency(mut data: Value) -> Result<Value, String> {
+    let cents = data["cents"].take().as_i64().ok_or("the order has no cents")?;
     if cents < 0 {
         return Err("the amount is negative".to_owned());
     }
@@ -62,8 +62,8 @@ fn with_currency(data: Value) -> Result<Value, String> {
 }
 
 /// The upcaster of a later version of the service, which accepts refunds.
-fn with_refunds(data: Value) -> Result<Value, String> {
-    Ok(json!({ "amount": { "cents": data["cents"], "currency": "EUR" } }))
+fn with_refunds(mut data: Value) -> Result<Value, String> {
+    Ok(json!({ "amount": { "cents": data["cents"].take(), "currency": "EUR" } }))
 }
 
 async fn note(order: Order, cx: Context<Notes>) -> Result {

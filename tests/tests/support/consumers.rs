@@ -327,11 +327,11 @@ async fn publish_events(store: &dyn Stores, events: &[Event]) {
 /// Publishes events over about `over`, in batches of random sizes.
 pub(crate) fn publish_over(
     store: &Arc<dyn Stores>,
-    events: Vec<Planned>,
+    events: &[Planned],
     over: Duration,
     rng: fastrand::Rng,
 ) -> tokio::task::JoinHandle<()> {
-    publish_events_over(store, admitted(&events), over, rng)
+    publish_events_over(store, admitted(events), over, rng)
 }
 
 /// Publishes admitted events over about `over`, in batches of random sizes.
