@@ -7,6 +7,7 @@
 pub mod approval;
 pub mod audit;
 pub mod backup;
+pub mod bounds;
 pub mod checkpoints;
 mod confirmation;
 pub mod consumer;

@@ -1,7 +1,7 @@
 //! The reasons for which an operation did not run.
 
 use domain::{
-    DeadLetterState, StorageFailure, Violation,
+    DeadLetterState, Position, StorageFailure, Violation,
     ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayState, ReplayStoreError},
 };
 use jiff::Timestamp;
@@ -71,6 +71,22 @@ pub enum InvalidRequest {
     /// The replay has no filter, and the caller did not confirm that it replays all events.
     #[error("this would replay every event in the store")]
     ReplaysEverything,
+    /// No event can be between the two bounds.
+    #[error("no event is after {:?} and at or before {:?}", escape::short(after, 60), escape::short(until, 60))]
+    EmptyBounds {
+        /// The event after which the selection begins.
+        after: String,
+        /// The event at which it ends.
+        until: String,
+    },
+    /// Several partitions have an event of the id.
+    #[error("several events have the id {:?}: {}; name one of these positions", escape::short(id, 60), positions.join(", "))]
+    AmbiguousEvent {
+        /// The id.
+        id: String,
+        /// The positions of the events.
+        positions: Vec<String>,
+    },
     /// The trim names types but no bound.
     #[error("a trim of some types needs a limit")]
     TypesWithoutBound,
@@ -259,6 +275,20 @@ pub enum NotFound {
     Correlation {
         /// The correlation id.
         id: String,
+    },
+    /// No event has the id.
+    #[error("no event has the id {:?}", escape::short(id, 60))]
+    Event {
+        /// The id.
+        id: String,
+    },
+    /// The log has no such position.
+    #[error("there is no position {position}; the log ends at {}", head.join(", "))]
+    Position {
+        /// The position.
+        position: Position,
+        /// The newest position of each partition.
+        head: Vec<String>,
     },
     /// The text does not name a position in the log.
     #[error("{:?} is not a checkpoint or a time", escape::short(text, 60))]

@@ -7,7 +7,7 @@ use domain::{
     Cursor, StoredEvent,
     group::{
         BlockedKey, EventDelivery, GroupPause, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneOrigin,
-        LaneProgress, Lease, NewLaneBatch, Pending, SegmentState,
+        LaneProgress, Lease, NewLaneBatch, PassedEvents, Pending, SegmentState,
     },
     ports::{
         CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases,
@@ -121,6 +121,10 @@ impl GroupStore for Faulty {
             found.iter_mut().flatten().for_each(|delivery| delivery.dead_letter = None);
         }
         Ok(found)
+    }
+
+    async fn passed(&self, name: &str) -> Result<Option<Vec<PassedEvents>>, GroupStoreError> {
+        self.store.passed(name).await
     }
 
     async fn blocked_keys(
