@@ -26,6 +26,7 @@ pub mod idle;
 pub mod intake;
 pub mod letter_edits;
 pub mod metrics;
+pub mod missed;
 pub mod near;
 pub mod plans;
 pub mod position;

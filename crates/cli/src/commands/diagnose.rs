@@ -6,7 +6,7 @@ use clap::Args;
 use domain::Filter;
 use event_replay::{
     Access, StoreHandle,
-    app::{documents::group_rows, groups, health, replays, stats},
+    app::{bounds::Bounds, documents::group_rows, groups, health, replays, stats},
 };
 use jiff::Timestamp;
 use serde::Serialize;

@@ -87,6 +87,18 @@ pub enum InvalidRequest {
         /// The positions of the events.
         positions: Vec<String>,
     },
+    /// The group missed events that one replay cannot send together.
+    #[error(
+        "group {} missed events in several ways, and one replay sends one of them: {}",
+        escape::line(group),
+        joined(causes)
+    )]
+    SeveralCauses {
+        /// The name of the group.
+        group: String,
+        /// Each cause with its events.
+        causes: Vec<String>,
+    },
     /// The trim names types but no bound.
     #[error("a trim of some types needs a limit")]
     TypesWithoutBound,
@@ -341,6 +353,12 @@ pub enum Conflict {
         id: String,
         /// The number of failed events that the record names.
         named: u64,
+    },
+    /// The store does not know which events the group passed.
+    #[error("the store does not know which events group {} passed without delivering them", escape::line(group))]
+    PassedUnknown {
+        /// The name of the group.
+        group: String,
     },
     /// The consumer asks for other event types than the types of its group.
     #[error("the group {} takes {}, not {}", escape::line(group), listed(has), listed(asked))]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use event_replay::{
     DeadLetterState, Filter, Position, TypePattern,
     app::{
+        bounds::Bounds,
         dead_letters::{LetterPages, failure_groups},
         groups::{self, GroupPosition},
         replays, stats,

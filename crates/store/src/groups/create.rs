@@ -11,7 +11,7 @@ use domain::{
     group::{GroupKey, GroupRecord, GroupSpec, PassedEvents},
     ports::{
         GroupStoreError, MadeGroup,
-        engine::{Guard, Read, RowId, SpaceKind, Transaction},
+        engine::{Guard, Read, RowId, Snapshot, SpaceKind, Transaction},
     },
 };
 
@@ -229,7 +229,7 @@ impl Store {
         let name = &spec.name;
         let reads = reads_with_segments(name);
         for partition in self.partitions().rev() {
-            let decision = |mut found| {
+            let decision = |mut found: Snapshot| {
                 let part = Group::of(name, &mut found)?.filter(|part| part.is_of(&group.row));
                 let Some(mut part) = part else { return Ok((None, None)) };
                 if part.row.spec.types == spec.types {
@@ -331,7 +331,7 @@ impl Store {
         name: &str,
         marks: &[u64],
     ) -> Result<bool, StorageFailure> {
-        let decision = |mut found| {
+        let decision = |mut found: Snapshot| {
             let Some(group) = Group::of(name, &mut found)? else { return Ok((false, None)) };
             let keeps_marks = partition.number == 0 && !self.is_single();
             let kept = if keeps_marks { marks.to_vec() } else { Vec::new() };
