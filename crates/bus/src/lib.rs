@@ -37,7 +37,7 @@ pub use lines::{BlockingLineReader, Line, LineReader, line_limit};
 pub use publish_error::{PublishError, Rejection};
 pub use published::Published;
 pub use publisher::Publisher;
-pub use report::{IntakeProgress, IntakeReport, LineError};
+pub use report::{IntakeProgress, IntakeReport, LineError, RefusedLine};
 pub use schedule::SchedulePump;
 pub use settings::{PublishOptions, PublishSettings, SameEvent, UnknownTypes};
 pub use start::{NoValidator, StartAt};

@@ -4,7 +4,13 @@ use clap::Args;
 use event_replay::app::replay::ReplaySelection;
 
 use super::replaying::{self, RunArgs};
-use crate::{args::{BoundArgs, FilterArgs}, complete, context::Context, errors::CliError, exit::Exit};
+use crate::{
+    args::{BoundArgs, FilterArgs},
+    complete,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+};
 
 /// Replay the events after a checkpoint
 #[derive(Debug, Args)]

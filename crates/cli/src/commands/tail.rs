@@ -51,7 +51,9 @@ fn lines(text: &str) -> Result<u64, String> {
 pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
     if args.follow && args.bounds.until_event.is_some() {
-        return Err(CliError::usage("--follow shows events that are not stored yet: leave out --until-event"));
+        return Err(CliError::usage(
+            "--follow shows events that are not stored yet: leave out --until-event",
+        ));
     }
     let stores = cx.open(Access::Read).await?;
     let head = stores.head().await?;

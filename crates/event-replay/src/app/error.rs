@@ -72,7 +72,11 @@ pub enum InvalidRequest {
     #[error("this would replay every event in the store")]
     ReplaysEverything,
     /// No event can be between the two bounds.
-    #[error("no event is after {:?} and at or before {:?}", escape::short(after, 60), escape::short(until, 60))]
+    #[error(
+        "no event is after {:?} and at or before {:?}",
+        escape::short(after, 60),
+        escape::short(until, 60)
+    )]
     EmptyBounds {
         /// The event after which the selection begins.
         after: String,
@@ -355,7 +359,10 @@ pub enum Conflict {
         named: u64,
     },
     /// The store does not know which events the group passed.
-    #[error("the store does not know which events group {} passed without delivering them", escape::line(group))]
+    #[error(
+        "the store does not know which events group {} passed without delivering them",
+        escape::line(group)
+    )]
     PassedUnknown {
         /// The name of the group.
         group: String,

@@ -19,7 +19,10 @@ use serde::Deserialize;
 use super::{
     events::{self, cursor},
     filter::{self, AFTER_EVENT_MEMBER, DEFAULT_LIMIT, UNTIL_EVENT_MEMBER, filter_members},
-    plans::{ALL, ALLOW_GAP, BATCH_SIZE, CAUSE, CHECK_SCHEMAS, CHECKPOINT, DELAY, GROUP, LIMIT, MISSED, RATE, StartBody},
+    plans::{
+        ALL, ALLOW_GAP, BATCH_SIZE, CAUSE, CHECK_SCHEMAS, CHECKPOINT, DELAY, GROUP, LIMIT, MISSED, RATE,
+        StartBody,
+    },
 };
 use crate::{
     answer::{json, json_with, rows},

@@ -47,19 +47,18 @@ const SHARE: Shape =
     Shape::Like(r"^([1-9][0-9]{0,17}|([1-9][0-9]?(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9]|100)%)$");
 
 /// The members of the body of a plan.
-pub(crate) const PLAN: &[Member] =
-    filter_members![
-        AFTER_EVENT_MEMBER,
-        UNTIL_EVENT_MEMBER,
-        ALL,
-        LIMIT,
-        CHECKPOINT,
-        ALLOW_GAP,
-        MISSED,
-        CAUSE,
-        Member::new("mark", Shape::Cursor),
-        CHECK_SCHEMAS,
-    ];
+pub(crate) const PLAN: &[Member] = filter_members![
+    AFTER_EVENT_MEMBER,
+    UNTIL_EVENT_MEMBER,
+    ALL,
+    LIMIT,
+    CHECKPOINT,
+    ALLOW_GAP,
+    MISSED,
+    CAUSE,
+    Member::new("mark", Shape::Cursor),
+    CHECK_SCHEMAS,
+];
 /// The members of the body that starts a replay.
 pub(crate) const START: &[Member] = filter_members![
     AFTER_EVENT_MEMBER,

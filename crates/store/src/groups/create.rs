@@ -338,7 +338,8 @@ impl Store {
             let mark = marks.get(usize::from(partition.number)).copied().unwrap_or(0);
             let segments = found.range();
             let passed = passed_by_reset(&group.row, &segments, mark)?;
-            let row = GroupRow { gaps: Vec::new(), marks: kept, began_after: mark, passed, ..group.row.clone() };
+            let row =
+                GroupRow { gaps: Vec::new(), marks: kept, began_after: mark, passed, ..group.row.clone() };
             let mut transaction = Transaction::durable();
             group.replace(&mut transaction, &row)?;
             if row.passed.is_some() {

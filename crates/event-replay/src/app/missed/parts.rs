@@ -39,7 +39,8 @@ impl<'a> Finder<'a> {
         bounds: Bounds,
     ) -> Result<Self, AppError> {
         let head = store.head().await?;
-        let is_selected = |name: &str| filter.types.is_empty() || filter.types.iter().any(|own| own.matches(name));
+        let is_selected =
+            |name: &str| filter.types.is_empty() || filter.types.iter().any(|own| own.matches(name));
         let mut taken = types_in_log(store).await?;
         let others: Vec<String> =
             taken.iter().filter(|name| !(spec.takes(name) && is_selected(name))).cloned().collect();
@@ -57,7 +58,8 @@ impl<'a> Finder<'a> {
         let begin = |_: &PassedEvents| 0;
         let start = self.between(begin, |passed| passed.before_start);
         parts.extend(self.of_all_types(MissedCause::Start, start).await?);
-        let skipped = |passed: &PassedEvents| passed.skipped.map_or((0, 0), |range| (range.after, range.through));
+        let skipped =
+            |passed: &PassedEvents| passed.skipped.map_or((0, 0), |range| (range.after, range.through));
         let reset = self.between(|passed| skipped(passed).0, |passed| skipped(passed).1);
         parts.extend(self.of_all_types(MissedCause::Reset, reset).await?);
         for (types, bounds) in self.by_added_types().await? {
@@ -67,7 +69,11 @@ impl<'a> Finder<'a> {
     }
 
     /// Returns the range between two sequences of each partition, within the bounds of the request.
-    fn between(&self, after: impl Fn(&PassedEvents) -> u64, until: impl Fn(&PassedEvents) -> u64) -> (Cursor, Cursor) {
+    fn between(
+        &self,
+        after: impl Fn(&PassedEvents) -> u64,
+        until: impl Fn(&PassedEvents) -> u64,
+    ) -> (Cursor, Cursor) {
         let cursor = |of: &dyn Fn(&PassedEvents) -> u64| Cursor {
             sequences: self.passed.iter().map(of).collect(),
             ..self.head.clone()
