@@ -14,10 +14,7 @@ use bus::{LineError, RefusedLine};
 use event_replay::app::intake::LineErrorDocument;
 use serde::Serialize;
 
-use super::{
-    escape,
-    plural::{self, count},
-};
+use super::{escape, plural};
 use crate::{context::Context, errors::CliError};
 
 /// The suffix of the file of reasons.
@@ -108,8 +105,8 @@ impl Rejects {
             ));
         }
         if self.too_long > 0 {
-            let lines = count(self.too_long, "line");
-            cx.printer.warn(&format!("{lines} too long to be read: the number is in {name}{REASONS} alone"));
+            let lines = plural::of(self.too_long, "line was", "lines were");
+            cx.printer.warn(&format!("{lines} too long to be read; {name}{REASONS} alone names them"));
         }
         Ok(())
     }

@@ -61,10 +61,9 @@ impl PassedEvents {
         let after = self.read_to.max(self.before_start);
         self.skipped = match self.skipped {
             _ if mark > after => Some(SkippedRange { after, through: mark }),
-            skipped => skipped.filter(|range| range.after < mark).map(|range| SkippedRange {
-                through: range.through.min(mark),
-                ..range
-            }),
+            skipped => skipped
+                .filter(|range| range.after < mark)
+                .map(|range| SkippedRange { through: range.through.min(mark), ..range }),
         };
         self.before_start = self.before_start.min(mark);
         for earlier in &mut self.types {
