@@ -31,8 +31,8 @@ impl PlannedSelection {
     /// Freezes and counts the selection. The manager determines whether the current schemas can be checked.
     ///
     /// # Errors
-    /// Returns [`AppError`] when the replay is of all events without permission, when an event of the bounds, the
-    /// checkpoint or the group is unknown, when the checkpoint is before a gap, or when the store fails.
+    /// Returns [`AppError`] when the replay is of all events without permission, or when the checkpoint is before a gap.
+    /// Returns it when an event of the bounds, the checkpoint or the group is unknown, or when the store fails.
     pub async fn plan(
         self,
         store: &StoreHandle,
