@@ -237,8 +237,8 @@ impl Intake {
         }
     }
 
-    /// Returns the refused lines since the last call, in the order in which they were refused. The option `keep_refused`
-    /// must be set.
+    /// Takes the refused lines since the last call, in the order in which they were refused. Without the option
+    /// `keep_refused` there are none.
     pub fn take_refused(&mut self) -> Vec<RefusedLine> {
         self.tally.take_refused()
     }

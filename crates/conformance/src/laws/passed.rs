@@ -2,11 +2,11 @@
 
 use domain::{
     TypePattern,
-    group::{GroupSpec, PassedEvents, SkippedRange},
+    group::{GroupSpec, Key, PassedEvents, SkippedRange},
     ports::{CommitOutcome, SegmentCommit},
 };
 
-use super::support::spec;
+use super::support::{row, spec};
 use crate::{Bench, Draft, Harness};
 
 impl Bench {
@@ -98,6 +98,24 @@ pub async fn a_group_has_passed_the_events_of_a_type_that_it_did_not_take(h: &im
     bench.reset("g", 2).await;
     let passed = bench.passed("g").await;
     assert_eq!(["a.x", "b", "c"].map(|name| passed.passed_without(name)), [0, 2, 2]);
+}
+
+/// A group reads the events of a blocked key again, with its new types. So they do not count as passed.
+pub async fn the_events_of_a_blocked_key_are_not_passed(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    bench.store_all(&Draft::many("e", 9)).await;
+    bench.make_group(&of_types("g", &["a.*"]), 0).await;
+    let leases = bench.lease("g", "c").await;
+    let commits: Vec<_> = leases
+        .held
+        .iter()
+        .cloned()
+        .zip([vec![], vec![row(Key::new("user", "u"), 4, &bench)]])
+        .map(|(lease, blocked)| SegmentCommit { blocked, ..SegmentCommit::new(lease, 8, 8) })
+        .collect();
+    assert_eq!(bench.store.commit(&commits).await.unwrap(), vec![CommitOutcome::Committed; 2]);
+    bench.make_group(&of_types("g", &["a.*", "b"]), 9).await;
+    assert_eq!(bench.passed("g").await.passed_without("b"), 3);
 }
 
 /// A group that does not exist has passed no known events. Neither has a group that was deleted.

@@ -44,7 +44,7 @@ pub struct SkippedRange {
 pub struct EarlierTypes {
     /// The types. Empty means all.
     pub types: Vec<TypePattern>,
-    /// The sequence up to which every segment had passed the log at the change.
+    /// The sequence up to which every segment had passed the log at the change, before the events of blocked keys.
     pub through: u64,
 }
 

@@ -15,7 +15,10 @@ use domain::{
     },
 };
 
-use super::record::{Group, GroupRow, OF_GROUP, cursor_and_claim, instant_value, segment_value};
+use super::{
+    record::{Group, GroupRow, OF_GROUP, cursor_and_claim, instant_value, segment_value},
+    status::blocked_keys,
+};
 use crate::{
     Store,
     partition::Partition,
@@ -227,8 +230,14 @@ impl Store {
             self.make_part(partition, &restored(&group.row)).await?;
         }
         let name = &spec.name;
-        let reads = reads_with_segments(name);
         for partition in self.partitions().rev() {
+            let known = partition.group(name).await?;
+            // The segments and the blocked keys are read only for a change. If they were not read, no event counts as
+            // passed.
+            let reads = match known.filter(|known| known.row.spec.types != spec.types) {
+                Some(known) => self.reads_of_passed(partition, &known.row),
+                None => Group::reads(name).to_vec(),
+            };
             let decision = |mut found: Snapshot| {
                 let part = Group::of(name, &mut found)?.filter(|part| part.is_of(&group.row));
                 let Some(mut part) = part else { return Ok((None, None)) };
@@ -236,9 +245,8 @@ impl Store {
                     return Ok((Some(part.record()), None));
                 }
                 if let Some(passed) = &mut part.row.passed {
-                    // Cursors only rise, so the transaction needs no guard for them.
-                    let cursors = read_values(found.range(), cursor_and_claim)?.into_iter();
-                    let through = cursors.map(|(cursor, _)| cursor).min().unwrap_or(0);
+                    let segments = part.row.segments(partition.number, self.partition_count()).count();
+                    let through = passed_by_all(&mut found, segments)?;
                     passed.change_types(part.row.spec.types.clone(), through);
                 }
                 let mut transaction = Transaction::durable();
@@ -252,6 +260,14 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the reads of a group, followed by the reads of its segments and of the blocked keys of each segment.
+    fn reads_of_passed(&self, partition: Partition<'_>, row: &GroupRow) -> Vec<Read> {
+        let name = &row.spec.name;
+        let segments = row.segments(partition.number, self.partition_count());
+        let blocked = segments.map(|segment| Read::all(of_segment(SpaceKind::Blocked, name, segment)));
+        reads_with_segments(name).into_iter().chain(blocked).collect()
     }
 
     /// Deletes a group, from partition 0 on. Without its row in partition 0 the group does not exist, even if other
@@ -366,6 +382,19 @@ impl Store {
 fn reads_with_segments(name: &str) -> Vec<Read> {
     let segments = Read::all(of(SpaceKind::Segment, name));
     Group::reads(name).into_iter().chain([segments]).collect()
+}
+
+/// Returns the sequence up to which every segment has passed the log, and before the events of blocked keys. The group
+/// reads the later events of a blocked key again. Cursors only rise, and so do the events of blocked keys, so a
+/// transaction needs no guard for them.
+fn passed_by_all(found: &mut Snapshot, segments: usize) -> Result<u64, StorageFailure> {
+    let cursors = read_values(found.range(), cursor_and_claim)?.into_iter();
+    let mut through = cursors.map(|(cursor, _)| cursor).min().unwrap_or(0);
+    for _ in 0..segments {
+        let first = blocked_keys(found.range())?.first().map(|row| row.position);
+        through = first.map_or(through, |first| through.min(first.saturating_sub(1)));
+    }
+    Ok(through)
 }
 
 /// Returns the row from which a lost part of a group is restored.
