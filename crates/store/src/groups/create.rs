@@ -244,8 +244,8 @@ impl Store {
                 if part.row.spec.types == spec.types {
                     return Ok((Some(part.record()), None));
                 }
+                let segments = part.row.segments(partition.number, self.partition_count()).count();
                 if let Some(passed) = &mut part.row.passed {
-                    let segments = part.row.segments(partition.number, self.partition_count()).count();
                     let through = passed_by_all(&mut found, segments)?;
                     passed.change_types(part.row.spec.types.clone(), through);
                 }
