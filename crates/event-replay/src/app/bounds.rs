@@ -192,22 +192,22 @@ mod tests {
     }
 
     /// Each event cuts the list of all events at its own place, also where several events have one stored time.
-    async fn every_event_cuts_the_log_at_its_place(store: Store, clock: Arc<Hand>) {
+    async fn every_event_cuts_the_log_at_its_place(store: &Store, clock: &Hand) {
         for id in 0..23 {
             if id % 3 == 0 {
                 *clock.0.lock().unwrap() += SignedDuration::from_secs(10);
             }
-            append(&store, id).await;
+            append(store, id).await;
         }
         let info = store.info().await.unwrap();
-        let all = ids(&store, None, None).await;
+        let all = ids(store, None, None).await;
         assert_eq!(all.len(), 23);
         for (at, id) in all.iter().enumerate() {
-            let mark = mark_of(&store, &info, Some(id)).await.unwrap();
-            assert_eq!(ids(&store, None, mark.clone()).await, all[..=at], "until {id}");
-            assert_eq!(ids(&store, mark.clone(), None).await, all[at + 1..], "after {id}");
+            let mark = mark_of(store, &info, Some(id)).await.unwrap();
+            assert_eq!(ids(store, None, mark.clone()).await, all[..=at], "until {id}");
+            assert_eq!(ids(store, mark.clone(), None).await, all[at + 1..], "after {id}");
             let position = store.get(&[id.clone()]).await.unwrap()[0].position.to_string();
-            assert_eq!(mark_of(&store, &info, Some(&position)).await.unwrap(), mark);
+            assert_eq!(mark_of(store, &info, Some(&position)).await.unwrap(), mark);
         }
     }
 
@@ -218,14 +218,14 @@ mod tests {
     #[tokio::test]
     async fn an_event_cuts_a_log_of_one_partition() {
         let clock = hand();
-        every_event_cuts_the_log_at_its_place(Store::new(MemoryEngine::new(clock.clone())), clock).await;
+        every_event_cuts_the_log_at_its_place(&Store::new(MemoryEngine::new(clock.clone())), &clock).await;
     }
 
     #[tokio::test]
     async fn an_event_cuts_a_log_of_four_partitions() {
         let clock = hand();
         let engine = MemoryEngine::partitioned(clock.clone(), RetentionMode::History, 4);
-        every_event_cuts_the_log_at_its_place(Store::new(engine), clock).await;
+        every_event_cuts_the_log_at_its_place(&Store::new(engine), &clock).await;
     }
 
     #[tokio::test]

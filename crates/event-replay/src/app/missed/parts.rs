@@ -17,6 +17,9 @@ use crate::{
     handle::StoreHandle,
 };
 
+/// A range of the log: after the first mark, up to the second.
+type Range = (Cursor, Cursor);
+
 /// A group and the request for its missed events.
 pub(super) struct Finder<'a> {
     store: &'a StoreHandle,
@@ -69,11 +72,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Returns the range between two sequences of each partition, within the bounds of the request.
-    fn between(
-        &self,
-        after: impl Fn(&PassedEvents) -> u64,
-        until: impl Fn(&PassedEvents) -> u64,
-    ) -> (Cursor, Cursor) {
+    fn between(&self, after: impl Fn(&PassedEvents) -> u64, until: impl Fn(&PassedEvents) -> u64) -> Range {
         let cursor = |of: &dyn Fn(&PassedEvents) -> u64| Cursor {
             sequences: self.passed.iter().map(of).collect(),
             ..self.head.clone()
@@ -90,11 +89,7 @@ impl<'a> Finder<'a> {
         (after, until)
     }
 
-    async fn of_all_types(
-        &self,
-        cause: MissedCause,
-        bounds: (Cursor, Cursor),
-    ) -> Result<Option<MissedPart>, AppError> {
+    async fn of_all_types(&self, cause: MissedCause, bounds: Range) -> Result<Option<MissedPart>, AppError> {
         let types: Vec<String> = match self.filter.types.is_empty() {
             true => self.spec.types.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
             false if self.taken.is_empty() => return Ok(None),
@@ -105,7 +100,7 @@ impl<'a> Finder<'a> {
 
     /// Returns the types that the group did not take while it passed their events. Types with the same range are
     /// together.
-    async fn by_added_types(&self) -> Result<Vec<(Vec<String>, (Cursor, Cursor))>, AppError> {
+    async fn by_added_types(&self) -> Result<Vec<(Vec<String>, Range)>, AppError> {
         let mut ranges: BTreeMap<Vec<u64>, Vec<String>> = BTreeMap::new();
         for name in &self.taken {
             let range = self.passed.iter().map(|passed| passed.passed_without(name)).collect();
@@ -135,7 +130,7 @@ impl<'a> Finder<'a> {
         &self,
         cause: MissedCause,
         types: Vec<String>,
-        bounds: (Cursor, Cursor),
+        bounds: Range,
     ) -> Result<Option<MissedPart>, AppError> {
         let filter = self.filter_of(&types);
         let events = self.count(&filter, &bounds).await?;
@@ -149,7 +144,7 @@ impl<'a> Finder<'a> {
         Filter { types: types.iter().map(TypePattern::new).collect(), ..self.filter.clone() }
     }
 
-    async fn count(&self, filter: &Filter, (after, until): &(Cursor, Cursor)) -> Result<u64, AppError> {
+    async fn count(&self, filter: &Filter, (after, until): &Range) -> Result<u64, AppError> {
         let filter = Arc::new(filter.clone());
         let to = self.store.count(&filter, Some(until)).await?;
         let from = self.store.count(&filter, Some(after)).await?;
