@@ -124,7 +124,14 @@ impl GroupStore for Faulty {
     }
 
     async fn passed(&self, name: &str) -> Result<Option<Vec<PassedEvents>>, GroupStoreError> {
-        self.store.passed(name).await
+        let mut parts = self.store.passed(name).await?;
+        if self.fault == Fault::SkipsClaimedEvents {
+            for passed in parts.iter_mut().flatten() {
+                let before_start = passed.before_start;
+                passed.skipped.iter_mut().for_each(|range| range.after = before_start);
+            }
+        }
+        Ok(parts)
     }
 
     async fn blocked_keys(

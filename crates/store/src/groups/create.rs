@@ -231,7 +231,10 @@ impl Store {
         }
         let name = &spec.name;
         for partition in self.partitions().rev() {
-            let known = partition.group(name).await?;
+            let known = match partition.number {
+                0 => Some(group.clone()),
+                _ => partition.group(name).await?,
+            };
             // The segments and the blocked keys are read only for a change. If they were not read, no event counts as
             // passed.
             let reads = match known.filter(|known| known.row.spec.types != spec.types) {
