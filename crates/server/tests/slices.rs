@@ -41,7 +41,7 @@ async fn events_bound_lists_counts_and_plans() {
     service.get("/v1/events?afterEvent=none").await.problem(404, "not-found");
     service.get("/v1/events?afterEvent=0:99").await.problem(404, "not-found");
     service.get("/v1/events?afterEvent=e6&untilEvent=e2").await.problem(422, "invalid");
-    service.get("/v1/dead-letters?afterEvent=e2").await.problem(400, "bad-parameter");
+    service.get("/v1/dead-letters?afterEvent=e2").await.problem(400, "unknown-parameter");
     service.stop().await;
 }
 
