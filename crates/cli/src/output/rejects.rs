@@ -1,7 +1,8 @@
 //! The file of refused lines, and the file of their reasons.
 //!
 //! Refused lines are appended as they were read, so that they can be corrected and imported. Each write ends with a whole
-//! line. So the files of an interrupted command have whole lines.
+//! line, so the files of an interrupted command have whole lines. A power failure may cut the last line. `import` then
+//! refuses it, and the input of the command still has it.
 
 use std::{
     ffi::OsString,
