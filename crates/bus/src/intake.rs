@@ -21,7 +21,7 @@ use crate::{
     lines::Line,
     publish_error::Rejection,
     publisher::Publisher,
-    report::{IntakeProgress, IntakeReport, LineError, Named, Tally},
+    report::{IntakeProgress, IntakeReport, LineError, Named, RefusedLine, Tally},
 };
 
 /// Options of an intake.
@@ -35,6 +35,8 @@ pub struct IntakeOptions {
     pub atomic: bool,
     /// The highest number of lines whose errors the report keeps.
     pub max_errors: usize,
+    /// Whether refused lines are kept until [`Intake::take_refused`] takes them.
+    pub keep_refused: bool,
 }
 
 impl IntakeOptions {
@@ -46,7 +48,13 @@ impl IntakeOptions {
 
 impl Default for IntakeOptions {
     fn default() -> Self {
-        Self { batch_events: 1000, batch_bytes: 4 * 1024 * 1024, atomic: false, max_errors: 1000 }
+        Self {
+            batch_events: 1000,
+            batch_bytes: 4 * 1024 * 1024,
+            atomic: false,
+            max_errors: 1000,
+            keep_refused: false,
+        }
     }
 }
 
@@ -105,14 +113,17 @@ impl IntakeError {
 struct Batch {
     events: Vec<Event>,
     lines: Vec<u64>,
+    /// The bytes of the lines as they were read, if refused lines are kept.
+    originals: Vec<Option<Vec<u8>>>,
     bytes: usize,
 }
 
 impl Batch {
-    fn push(&mut self, line: u64, event: Event) {
+    fn push(&mut self, line: u64, event: Event, original: Option<Vec<u8>>) {
         self.bytes += event.size_bytes();
         self.events.push(event);
         self.lines.push(line);
+        self.originals.push(original);
     }
 
     fn line_range(&self) -> RangeInclusive<u64> {
@@ -120,7 +131,9 @@ impl Batch {
     }
 
     fn named(self) -> impl Iterator<Item = Named> {
-        self.lines.into_iter().zip(self.events).map(|(line, event)| Named {
+        let lines = self.lines.into_iter().zip(self.originals);
+        lines.zip(self.events).map(|((line, original), event)| Named {
+            original,
             line,
             event_id: event.id().to_owned(),
             event_type: event.event_type().to_owned(),
@@ -160,7 +173,7 @@ impl Intake {
             batch: Batch::default(),
             in_flight: JoinSet::new(),
             in_flight_lines: 0..=0,
-            tally: Tally::new(options.max_errors),
+            tally: Tally::new(options.max_errors, options.keep_refused),
             options,
             held_back: 0,
         }
@@ -191,14 +204,14 @@ impl Intake {
         let message = format!("the line has {bytes} bytes; the limit of an event is {limit}");
         self.count_line(bytes);
         let violations = vec![Violation::new("", "limit", message)];
-        self.reject(number, Rejection { event_id: None, event_type: None, violations });
+        self.reject(number, Rejection { event_id: None, event_type: None, violations }, None);
     }
 
     /// Counts an entry that could not be converted to an event as rejected, with its violations.
     pub fn refuse(&mut self, error: LineError) {
         self.count_line(0);
         let LineError { line, event_id, event_type, violations } = error;
-        self.reject(line, Rejection { event_id, event_type, violations });
+        self.reject(line, Rejection { event_id, event_type, violations }, None);
     }
 
     /// Adds a line. Returns before its event is stored. [`Intake::finish`] waits until the event is stored.
@@ -207,18 +220,34 @@ impl Intake {
     /// Returns [`IntakeError::Store`] when the batch before could not be stored. Returns
     /// [`IntakeError::TooLargeToBeAtomic`] when an atomic intake grows too large.
     pub async fn line(&mut self, number: u64, bytes: &[u8]) -> Result<(), IntakeError> {
+        self.line_of(number, bytes, bytes).await
+    }
+
+    /// Adds a line as [`Intake::line`] does, with the bytes that were read. They differ from the line if the caller has
+    /// completed its event. If the line is refused, the bytes that were read are kept.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Intake::line`].
+    pub async fn line_of(&mut self, number: u64, bytes: &[u8], original: &[u8]) -> Result<(), IntakeError> {
+        let original = self.options.keep_refused.then(|| original.to_vec());
         match self.publisher.admit_line(bytes) {
             Ok(None) => Ok(()),
             Ok(Some(event)) => {
                 self.count_line(trim(bytes).len() as u64);
-                self.admitted(number, event).await
+                self.admitted(number, event, original).await
             }
             Err(rejection) => {
                 self.count_line(trim(bytes).len() as u64);
-                self.reject(number, rejection);
+                self.reject(number, rejection, original);
                 Ok(())
             }
         }
+    }
+
+    /// Takes the refused lines since the last call, in the order in which they were refused. Without the option
+    /// `keep_refused` there are none.
+    pub fn take_refused(&mut self) -> Vec<RefusedLine> {
+        self.tally.take_refused()
     }
 
     /// Waits until all events are stored, and returns the report.
@@ -226,14 +255,24 @@ impl Intake {
     /// # Errors
     /// Returns [`IntakeError::Store`] when the store failed. Returns [`IntakeError::TooLargeToBeAtomic`] when an atomic
     /// intake is larger than the store appends in one step.
-    pub async fn finish(mut self) -> Result<IntakeReport, IntakeError> {
+    pub async fn finish(self) -> Result<IntakeReport, IntakeError> {
+        self.finish_with_refused().await.0
+    }
+
+    /// Finishes as [`Intake::finish`] does. Also returns the refused lines since the last call of
+    /// [`Intake::take_refused`].
+    pub async fn finish_with_refused(mut self) -> (Result<IntakeReport, IntakeError>, Vec<RefusedLine>) {
+        let finished = self.store_rest().await;
+        let refused = self.take_refused();
+        (finished.map(|()| self.tally.report()), refused)
+    }
+
+    async fn store_rest(&mut self) -> Result<(), IntakeError> {
         if self.options.atomic {
-            self.finish_atomic().await?;
-        } else {
-            self.send().await?;
-            self.settle().await?;
+            return self.finish_atomic().await;
         }
-        Ok(self.tally.report())
+        self.send().await?;
+        self.settle().await
     }
 
     fn count_line(&mut self, bytes: u64) {
@@ -241,9 +280,9 @@ impl Intake {
         self.tally.progress.bytes += bytes;
     }
 
-    fn reject(&mut self, number: u64, rejection: Rejection) {
+    fn reject(&mut self, number: u64, rejection: Rejection, original: Option<Vec<u8>>) {
         self.publisher.count(Err(&rejection));
-        self.tally.reject(number, rejection);
+        self.tally.reject(number, rejection, original);
         if self.options.atomic {
             // From here on the whole intake is refused. The waiting events need no memory any more.
             self.held_back += std::mem::take(&mut self.batch).events.len() as u64;
@@ -254,13 +293,18 @@ impl Intake {
         self.options.atomic && self.tally.progress.rejected > 0
     }
 
-    async fn admitted(&mut self, number: u64, event: Event) -> Result<(), IntakeError> {
+    async fn admitted(
+        &mut self,
+        number: u64,
+        event: Event,
+        original: Option<Vec<u8>>,
+    ) -> Result<(), IntakeError> {
         self.publisher.count(Ok(&event));
         if self.is_refused() {
             self.held_back += 1;
             return Ok(());
         }
-        self.batch.push(number, event);
+        self.batch.push(number, event, original);
         if self.options.atomic {
             return self.check_atomic_size();
         }

@@ -45,7 +45,7 @@ pub use pool::{DeliveryPool, Handout, ReceiverAnswer, SettleEffect};
 pub use publish_error::{PublishError, Rejection};
 pub use published::Published;
 pub use publisher::Publisher;
-pub use report::{IntakeProgress, IntakeReport, LineError};
+pub use report::{IntakeProgress, IntakeReport, LineError, RefusedLine};
 pub use schedule::SchedulePump;
 pub use settings::{PublishOptions, PublishSettings, SameEvent, UnknownTypes};
 pub use start::{NoValidator, StartAt};

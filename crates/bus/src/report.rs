@@ -22,6 +22,15 @@ pub struct LineError {
     pub violations: Vec<Violation>,
 }
 
+/// A refused line: its violations, and its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedLine {
+    /// The line with its violations.
+    pub error: LineError,
+    /// The bytes of the line as it was read, without its line feed. None if the line was too long to be read.
+    pub bytes: Option<Vec<u8>>,
+}
+
 /// The result of an intake. The counts, `not_stored` included, add up to the number of lines that are not blank.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,19 +94,24 @@ pub(crate) struct Tally {
     errors: BTreeMap<u64, LineError>,
     max_errors: usize,
     truncated: bool,
+    /// Refused lines that the caller did not take yet, if it asks for them.
+    refused: Option<Vec<RefusedLine>>,
 }
 
 /// The part of an event that a report needs after the event's bytes are released.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
+    /// The bytes of the line, if the caller asks for refused lines.
+    pub(crate) original: Option<Vec<u8>>,
     pub(crate) line: u64,
     pub(crate) event_id: String,
     pub(crate) event_type: String,
 }
 
 impl Tally {
-    pub(crate) fn new(max_errors: usize) -> Self {
+    pub(crate) fn new(max_errors: usize, keep_refused: bool) -> Self {
         Self {
+            refused: keep_refused.then(Vec::new),
             progress: IntakeProgress::default(),
             not_stored: None,
             errors: BTreeMap::new(),
@@ -106,10 +120,15 @@ impl Tally {
         }
     }
 
-    pub(crate) fn reject(&mut self, line: u64, rejection: Rejection) {
+    /// Takes the refused lines since the last call.
+    pub(crate) fn take_refused(&mut self) -> Vec<RefusedLine> {
+        self.refused.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(crate) fn reject(&mut self, line: u64, rejection: Rejection, original: Option<Vec<u8>>) {
         self.progress.rejected += 1;
         let Rejection { event_id, event_type, violations } = rejection;
-        self.error(LineError { line, event_id, event_type, violations });
+        self.error(LineError { line, event_id, event_type, violations }, original);
     }
 
     pub(crate) fn outcome(&mut self, of: Named, outcome: AppendOutcome) {
@@ -131,18 +150,21 @@ impl Tally {
     }
 
     fn named(&mut self, of: Named, violation: Violation) {
-        let Named { line, event_id, event_type } = of;
+        let Named { original, line, event_id, event_type } = of;
         let (event_id, event_type) = (Some(event_id), Some(event_type));
-        self.error(LineError { line, event_id, event_type, violations: vec![violation] });
+        self.error(LineError { line, event_id, event_type, violations: vec![violation] }, original);
     }
 
     /// Keeps an error if its line is among the first. Errors arrive out of line order: a line can be rejected while the
     /// batch before it is still being appended.
-    fn error(&mut self, mut error: LineError) {
+    fn error(&mut self, mut error: LineError, original: Option<Vec<u8>>) {
         if let Some(more) = error.violations.len().checked_sub(MAX_VIOLATIONS).filter(|more| *more > 0) {
             error.violations.truncate(MAX_VIOLATIONS);
             let message = format!("and {more} more violations");
             error.violations.push(Violation::new("", "more", message));
+        }
+        if let Some(refused) = &mut self.refused {
+            refused.push(RefusedLine { error: error.clone(), bytes: original });
         }
         self.errors.insert(error.line, error);
         if self.errors.len() > self.max_errors {

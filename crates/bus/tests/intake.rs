@@ -7,7 +7,9 @@ mod faulty;
 use std::{sync::Arc, time::Duration};
 
 use domain::{Entity, Limits, ports::EventStore};
-use event_replay_bus::{Intake, IntakeError, IntakeOptions, IntakeReport, Line, PublishSettings};
+use event_replay_bus::{
+    Intake, IntakeError, IntakeOptions, IntakeReport, Line, PublishSettings, RefusedLine,
+};
 use faulty::{Fault, Faulty, busy, event, full, publisher, publisher_with, slow, store, stored_json};
 
 async fn take(store: &Faulty, options: IntakeOptions, lines: &[String]) -> Result<IntakeReport, IntakeError> {
@@ -50,6 +52,28 @@ async fn the_report_has_the_documented_form() {
     let report = take(&store([]), atomic(), &lines).await.unwrap();
     let value = serde_json::to_value(&report).unwrap();
     assert_eq!((&value["notStored"], &value["errors"][0]["eventId"]), (&2.into(), &serde_json::Value::Null));
+}
+
+#[tokio::test]
+async fn refused_lines_are_kept_as_they_were_read() {
+    let options = IntakeOptions { keep_refused: true, ..small() };
+    let mut intake = Intake::new(publisher(&store([])), options);
+    let (first, other) = (event("a", 1), event("a", 2));
+    intake.line(1, first.as_bytes()).await.unwrap();
+    intake.line_of(2, b"{}", b" {} \r").await.unwrap();
+    intake.too_long(3, 9_999_999);
+    intake.line(4, other.as_bytes()).await.unwrap();
+    let kept = |lines: Vec<RefusedLine>| -> Vec<(u64, Option<Vec<u8>>)> {
+        lines.into_iter().map(|refused| (refused.error.line, refused.bytes)).collect()
+    };
+    assert_eq!(kept(intake.take_refused()), [(2, Some(b" {} \r".to_vec())), (3, None)]);
+    assert_eq!(intake.take_refused(), []);
+    let (report, rest) = intake.finish_with_refused().await;
+    assert_eq!(counts(&report.unwrap()), [1, 0, 2, 1]);
+    assert_eq!(kept(rest), [(4, Some(other.into_bytes()))]);
+    let mut plain = Intake::new(publisher(&store([])), small());
+    plain.line(1, b"{}").await.unwrap();
+    assert_eq!(plain.take_refused(), []);
 }
 
 #[tokio::test(start_paused = true)]

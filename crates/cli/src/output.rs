@@ -8,6 +8,7 @@ mod destination;
 pub(crate) mod new_file;
 pub(crate) mod pretty;
 pub(crate) mod printer;
+pub(crate) mod rejects;
 mod select;
 pub(crate) mod style;
 pub(crate) mod table;

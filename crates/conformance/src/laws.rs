@@ -17,6 +17,7 @@ pub mod lanes;
 pub mod leases;
 pub mod model;
 pub mod partitions;
+pub mod passed;
 pub mod pauses;
 pub mod pending;
 pub mod plans;

@@ -265,6 +265,13 @@ macro_rules! suite {
                 a_revoked_token_is_gone_from_every_handle,
                 trimming_and_erasing_leave_tokens,
             ]
+            passed: [
+                a_new_group_has_passed_the_events_before_its_start,
+                a_reset_skips_no_event_that_a_consumer_claimed,
+                a_group_has_passed_the_events_of_a_type_that_it_did_not_take,
+                the_events_of_a_blocked_key_are_not_passed,
+                the_passed_events_of_an_unknown_group_are_none,
+            ]
             pauses: [
                 a_pause_comes_back_as_it_was_put,
                 a_pause_takes_the_place_of_that_of_its_source,

@@ -14,7 +14,7 @@ use domain::{
     dead_letter::LetterEdit,
     group::{
         BlockedKey, ConsumerStatus, EventDelivery, Gap, GroupPause, GroupRecord, GroupSpec, GroupStatus,
-        LaneBatch, LaneResult, Lease, NewLaneBatch, Pending, partition_of,
+        LaneBatch, LaneResult, Lease, NewLaneBatch, PassedEvents, Pending, partition_of,
     },
     ordering::{KeySource, OrderingKey},
     plan::PlanRecord,
@@ -347,6 +347,11 @@ impl GroupStore for Part {
         };
         let found = self.store.deliveries(name, &events).await?;
         Ok(found.map(|all| all.into_iter().map(outward).collect()))
+    }
+
+    async fn passed(&self, name: &str) -> Result<Option<Vec<PassedEvents>>, GroupStoreError> {
+        let passed = self.store.passed(name).await?;
+        Ok(passed.map(|parts| vec![parts[usize::from(self.place.partition)].clone()]))
     }
 
     async fn blocked_keys(

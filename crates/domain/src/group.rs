@@ -25,6 +25,7 @@ mod delivery_state;
 mod gaps;
 mod key;
 mod lane;
+mod passed;
 mod pause;
 mod pending;
 mod share;
@@ -43,6 +44,7 @@ pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
     BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch, REMOVED,
 };
+pub use passed::{EarlierTypes, MAX_EARLIER_TYPES, PassedEvents, SkippedRange};
 pub use pause::GroupPause;
 pub use pending::{MAX_PENDING_LOOKS, Pending};
 pub use share::fair_share;

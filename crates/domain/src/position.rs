@@ -117,6 +117,29 @@ impl Cursor {
     pub fn covers(&self, position: Position) -> bool {
         position.sequence <= self.sequence(position.partition)
     }
+
+    /// Returns whether the cursor covers every event that the other cursor covers.
+    pub fn reaches(&self, other: &Self) -> bool {
+        (0u16..).zip(&other.sequences).all(|(partition, sequence)| *sequence <= self.sequence(partition))
+    }
+
+    /// Returns the cursor that covers the events of either cursor. It belongs to the store of this cursor.
+    #[must_use]
+    pub fn later(&self, other: &Self) -> Self {
+        self.combined(other, u64::max)
+    }
+
+    /// Returns the cursor that covers the events of both cursors. It belongs to the store of this cursor.
+    #[must_use]
+    pub fn earlier(&self, other: &Self) -> Self {
+        self.combined(other, u64::min)
+    }
+
+    fn combined(&self, other: &Self, choose: impl Fn(u64, u64) -> u64) -> Self {
+        let sequences = (0u16..).zip(&self.sequences);
+        let sequences = sequences.map(|(partition, own)| choose(*own, other.sequence(partition)));
+        Self { store: self.store, epoch: self.epoch.max(other.epoch), sequences: sequences.collect() }
+    }
 }
 
 impl std::fmt::Display for Cursor {
@@ -185,6 +208,19 @@ mod tests {
             let edited: String = edited.into_iter().collect();
             assert_eq!(edited.parse::<Cursor>(), Err(CursorError::Malformed), "edited at {at}");
         }
+    }
+
+    #[test]
+    fn two_cursors_combine_partition_by_partition() {
+        let cursor = |epoch, sequences: [u64; 3]| Cursor::new(StoreId(7), epoch, sequences.to_vec());
+        let (one, other) = (cursor(1, [5, 0, 9]), cursor(2, [3, 4, 9]));
+        assert_eq!(one.later(&other), cursor(2, [5, 4, 9]));
+        assert_eq!(one.earlier(&other), cursor(2, [3, 0, 9]));
+        assert!(one.later(&other).reaches(&one) && one.later(&other).reaches(&other));
+        assert!(!one.reaches(&other) && !other.reaches(&one));
+        // A cursor of another store stays one, so that a read refuses it.
+        let foreign = Cursor::new(StoreId(8), 1, vec![1]);
+        assert_eq!(foreign.later(&one), Cursor::new(StoreId(8), 1, vec![5]));
     }
 
     #[test]

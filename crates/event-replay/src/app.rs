@@ -7,6 +7,7 @@
 pub mod approval;
 pub mod audit;
 pub mod backup;
+pub mod bounds;
 pub mod checkpoints;
 mod confirmation;
 pub mod consumer;
@@ -25,6 +26,7 @@ pub mod idle;
 pub mod intake;
 pub mod letter_edits;
 pub mod metrics;
+pub mod missed;
 pub mod near;
 pub mod plans;
 pub mod position;

@@ -275,7 +275,8 @@ impl ReplayManager {
     }
 
     /// Plans a recovery: the events at positions after a checkpoint's mark. This includes events with an earlier
-    /// timestamp that arrived later. The request selects among these events. The checkpoint sets the start.
+    /// timestamp that arrived later. The request selects among these events. The plan begins after the checkpoint and
+    /// after the request's own start.
     ///
     /// # Errors
     /// Returns [`ReplayError::CheckpointGap`] when an event after the mark is missing and `allow_gap` does not permit
@@ -289,7 +290,8 @@ impl ReplayManager {
     ) -> Result<Plan, ReplayError> {
         let checkpoint = self.checkpoints.find(name_or_id).await?;
         self.checkpoints.check(&checkpoint, allow_gap).await?;
-        let after = Some(checkpoint.mark.clone());
+        let mark = &checkpoint.mark;
+        let after = Some(request.after.as_ref().map_or_else(|| mark.clone(), |after| mark.later(after)));
         let plan = self.plan(PlanRequest { after, ..request }, progress).await?;
         let plan = Plan { checkpoint: Some(checkpoint.name.clone()), ..plan };
         // Retention may have removed events after the mark during the planning.

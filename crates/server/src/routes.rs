@@ -8,7 +8,7 @@ use crate::{
     query::Parameter,
     resources::{
         audit, checkpoints, consuming, dead_letters, erasures, events,
-        filter::{LIMIT, filter_parameters},
+        filter::{AFTER_EVENT, LIMIT, UNTIL_EVENT, filter_parameters},
         groups, health, kept_plans, metrics, plans, publish, redrives, replays, revisions, scheduled,
         schemas, stats, stream, tokens, traces, trims,
     },
@@ -293,12 +293,12 @@ pub static ROUTES: &[Route] = &[
         .forgets()
         .statuses(&[200, 201, 202]),
     Route::get(CONTENT, "/v1/events", "Finds events.", run!(events::list))
-        .query(filter_parameters![LIMIT, AFTER, ORDER])
+        .query(filter_parameters![AFTER_EVENT, UNTIL_EVENT, LIMIT, AFTER, ORDER])
         .streams()
         .gives(EVENTS)
         .links(TO_EVENT),
     Route::get(READ, "/v1/events/histogram", "Counts events over time.", run!(stats::histogram))
-        .query(filter_parameters![stats::INTERVAL, stats::BY]),
+        .query(filter_parameters![AFTER_EVENT, UNTIL_EVENT, stats::INTERVAL, stats::BY]),
     Route::get(CONTENT, "/v1/events/stream", "Follows events as they come.", run!(stream::follow))
         .query(filter_parameters![AFTER])
         .streams()
@@ -500,7 +500,8 @@ pub static ROUTES: &[Route] = &[
         .forgets(),
     Route::get(READ, "/metrics", "Tells Prometheus how the store and its users are.", run!(metrics::show))
         .gives(&[TEXT]),
-    Route::get(READ, "/v1/stats", "Counts what is stored.", run!(stats::show)).query(filter_parameters![]),
+    Route::get(READ, "/v1/stats", "Counts what is stored.", run!(stats::show))
+        .query(filter_parameters![AFTER_EVENT, UNTIL_EVENT]),
     Route::get(READ, "/v1/health", "Checks the store, its groups and the alerts.", run!(health::health))
         .statuses(&[200, 503]),
 ];

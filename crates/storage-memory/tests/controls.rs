@@ -110,6 +110,8 @@ faults! {
     a_store_that_loses_sight_of_letters_is_found:
         LosesSightOfLetters by deliveries::a_delivery_names_the_dead_letter_of_its_position;
     a_store_that_loses_gaps_is_found: LosesGaps by holding::a_gap_names_what_was_removed_before_it_was_passed;
+    a_store_that_skips_claimed_events_is_found:
+        SkipsClaimedEvents by passed::a_reset_skips_no_event_that_a_consumer_claimed;
     a_store_that_redrives_a_letter_twice_is_found:
         RedrivesTwice by dead_letters::redrive_queues_each_open_letter_once;
     a_store_that_redrives_for_two_callers_is_found:

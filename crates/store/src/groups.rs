@@ -22,7 +22,7 @@ use domain::{
     Cursor, StoredEvent,
     group::{
         BlockedKey, EventDelivery, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch,
-        Pending,
+        PassedEvents, Pending,
     },
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
@@ -31,7 +31,7 @@ use domain::{
 };
 use futures_util::future::try_join_all;
 
-use self::record::LaneRow;
+use self::record::{Group, LaneRow};
 use crate::{Store, divided::Divided};
 
 /// The most lane batches in the cache of a handle.
@@ -159,6 +159,15 @@ impl GroupStore for Store {
         events: &[StoredEvent],
     ) -> Result<Option<Vec<EventDelivery>>, GroupStoreError> {
         Ok(self.deliveries_of(name, events).await?)
+    }
+
+    async fn passed(&self, name: &str) -> Result<Option<Vec<PassedEvents>>, GroupStoreError> {
+        let parts = self.in_all(|partition| partition.group(name)).await?;
+        let first = parts.first().and_then(Option::as_ref).map(|group| group.row.clone());
+        let Some(first) = first else { return Ok(None) };
+        let passed =
+            |part: Option<Group>| part.filter(|part| part.is_of(&first)).and_then(|part| part.row.passed);
+        Ok(parts.into_iter().map(passed).collect())
     }
 
     async fn blocked_keys(

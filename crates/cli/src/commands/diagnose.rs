@@ -6,7 +6,7 @@ use clap::Args;
 use domain::Filter;
 use event_replay::{
     Access, StoreHandle,
-    app::{documents::group_rows, groups, health, replays, stats},
+    app::{bounds::Bounds, documents::group_rows, groups, health, replays, stats},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: DiagnoseArgs, cx: &mut Context<'_>) -> Result<Exit
 
 /// Returns counts and states of the store, without texts of handlers and without payloads.
 async fn describe(stores: &StoreHandle, cx: &Context<'_>) -> Result<Value, CliError> {
-    let stats = stats::stats(stores, &cx.settings, Filter::default(), None).await?;
+    let stats = stats::stats(stores, &cx.settings, Filter::default(), &Bounds::default(), None).await?;
     let groups = groups::all(stores, &cx.settings).await?;
     let replays = replays::newest(stores, REPLAYS).await?;
     let replays: Vec<Value> = replays

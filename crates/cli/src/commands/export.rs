@@ -8,7 +8,7 @@ use event_replay::Access;
 
 use super::{signals::Interrupts, walk::Walk};
 use crate::{
-    args::{FilterArgs, number},
+    args::{BoundArgs, FilterArgs, number},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -27,6 +27,8 @@ With --with-meta each line is a stored event, which also says where and when the
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// At most this many events.
     #[arg(short = 'n', long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
     limit: Option<u64>,
@@ -44,15 +46,16 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
     // The head is frozen here, so that an export of a busy store ends.
     let head = stores.head().await?;
     let info = stores.info().await?;
-    let everything = filter.is_everything() && args.limit.is_none();
+    let bounds = args.bounds.request().resolve(&stores).await?;
+    let everything = filter.is_everything() && bounds.is_empty() && args.limit.is_none();
     let mut file = args.output_file.map(NewFile::begin).transpose()?;
     let bar = match file.is_some() {
         true => cx.printer.bar("exporting", everything.then_some(info.events)),
         // The lines on stdout may appear on the same terminal as the bar.
         false => crate::output::bar::Bar::new(false, "", None),
     };
-    let mut walk =
-        Walk::new(stores.ports().clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
+    let walk = Walk::new(stores.ports().clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
+    let mut walk = walk.within(&bounds);
     let mut lines = Vec::new();
     let mut written = 0u64;
     // An interruption needs no handling for stdout: its reader may stop at any line anyway.

@@ -9,7 +9,7 @@ use event_replay::{
 };
 
 use crate::{
-    args::{FilterArgs, Format, number, time},
+    args::{BoundArgs, FilterArgs, Format, number, time},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -35,6 +35,8 @@ exact. At most 1,000 intervals may have events.")]
 pub(crate) struct HistogramArgs {
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// The length of an interval: 30s, 1m, 1h, 1d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = number::duration, allow_hyphen_values = true)]
     interval: Duration,
@@ -64,8 +66,9 @@ impl From<By> for HistogramBy {
 pub(crate) async fn run(args: HistogramArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
     let stores = cx.open(Access::Read).await?;
-    let counted =
-        histogram::histogram(&stores, filter, args.interval, args.by.map(HistogramBy::from)).await?;
+    let bounds = args.bounds.request().resolve(&stores).await?;
+    let by = args.by.map(HistogramBy::from);
+    let counted = histogram::histogram(&stores, filter, &bounds, args.interval, by).await?;
     stores.close().await;
     cx.printer.page();
     match cx.printer.format() {

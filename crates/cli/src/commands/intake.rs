@@ -4,9 +4,12 @@ mod one_by_one;
 mod rehearsing;
 mod report;
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
-use bus::{Intake, IntakeError, IntakeOptions, Line, PublishOptions, Publisher, UnknownTypes, line_limit};
+use bus::{
+    Intake, IntakeError, IntakeOptions, Line, PublishOptions, Publisher, RefusedLine, UnknownTypes,
+    line_limit,
+};
 use clap::Args;
 use event_replay::{
     Access,
@@ -28,7 +31,7 @@ use crate::{
     errors::CliError,
     exit::Exit,
     input::{self, Chunk, Input},
-    output::bar::Bar,
+    output::{bar::Bar, rejects::Rejects},
 };
 
 /// The longest time that read lines wait for further lines before they are stored.
@@ -49,6 +52,10 @@ pub(crate) struct AdmissionArgs {
     /// Say what would be stored and what would be refused, and store nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Append each refused line to this new file as it was read, and its reason to FILE.reasons. Correct the
+    /// lines, and import the file. Without a refused line there is no file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["atomic", "dry_run"])]
+    rejects: Option<PathBuf>,
 }
 
 /// The subject of a rehearsal.
@@ -115,6 +122,7 @@ pub(crate) async fn run(
         return rehearse(inputs, request, service, Rehearsing::Publishing, cx).await;
     }
     announce(&inputs, cx)?;
+    let mut rejects = args.rejects.as_deref().map(Rejects::begin).transpose()?;
     let stores = cx.open(Access::Create).await?;
     let meter = counting::meter();
     let publisher = publish::publisher(&stores, &cx.settings, request, meter.clone()).await?;
@@ -124,8 +132,13 @@ pub(crate) async fn run(
         None => {
             let mut taking = Taking {
                 publisher: Arc::new(publisher),
-                options: IntakeOptions { atomic: args.atomic, ..IntakeOptions::default() },
+                options: IntakeOptions {
+                    atomic: args.atomic,
+                    keep_refused: rejects.is_some(),
+                    ..IntakeOptions::default()
+                },
                 service,
+                rejects: rejects.as_mut(),
                 report: Report::new(&inputs, PublishReport::default()),
                 bar,
             };
@@ -136,7 +149,7 @@ pub(crate) async fn run(
         Some(options) => {
             let intake = DeliveryIntake { publisher: &publisher, options, service: service.as_deref() };
             let mut report = Report::new(&inputs, intake.report());
-            let outcome = one_by_one::all(intake, chunks, &mut report, &bar).await;
+            let outcome = one_by_one::all(intake, chunks, &mut report, rejects.as_mut(), &bar).await;
             bar.clear();
             (report, outcome)
         }
@@ -145,22 +158,25 @@ pub(crate) async fn run(
     if outcome.is_ok() || report.has_anything() {
         report.print(cx)?;
     }
+    let kept = rejects.map_or(Ok(()), |rejects| rejects.close(cx));
     outcome?;
+    kept?;
     retaining::apply_settings_after_storing(&stores, cx).await;
     stores.close().await;
     Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
 }
 
 /// An intake of lines in progress.
-struct Taking {
+struct Taking<'a> {
     publisher: Arc<Publisher>,
     options: IntakeOptions,
     service: Option<String>,
+    rejects: Option<&'a mut Rejects>,
     report: Report,
     bar: Bar,
 }
 
-impl Taking {
+impl Taking<'_> {
     /// Publishes all chunks. After [`IDLE`] without input, stores the lines read before. An atomic intake waits for the
     /// end of the input.
     async fn all(&mut self, mut chunks: mpsc::Receiver<Result<Chunk, CliError>>) -> Result<(), CliError> {
@@ -180,7 +196,9 @@ impl Taking {
                     let into = intake.get_or_insert_with(|| {
                         Intake::new(Arc::clone(&self.publisher), self.options.clone())
                     });
-                    if let Err(error) = take(into, &chunk, self.service.as_deref()).await {
+                    let taken = take(into, &chunk, self.service.as_deref()).await;
+                    self.keep(&into.take_refused())?;
+                    if let Err(error) = taken {
                         return Err(self.failed(error));
                     }
                     self.bar.at(self.report.lines_before() + into.progress().lines);
@@ -199,12 +217,26 @@ impl Taking {
 
     async fn finish(&mut self, intake: Option<Intake>) -> Result<(), CliError> {
         let Some(intake) = intake else { return Ok(()) };
-        match intake.finish().await {
+        let (finished, refused) = intake.finish_with_refused().await;
+        let finished = match finished {
             Ok(part) => {
                 self.report.add(part);
                 Ok(())
             }
             Err(error) => Err(self.failed(error)),
+        };
+        let kept = self.keep(&refused).and_then(|()| self.rejects.as_deref().map_or(Ok(()), Rejects::sync));
+        finished.and(kept)
+    }
+
+    /// Appends refused lines to the file of rejects, if there is one.
+    fn keep(&mut self, refused: &[RefusedLine]) -> Result<(), CliError> {
+        match &mut self.rejects {
+            Some(rejects) if !refused.is_empty() => {
+                let report = &self.report;
+                rejects.write(refused, |error| report.error(error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -232,7 +264,7 @@ async fn take(intake: &mut Intake, chunk: &Chunk, service: Option<&str>) -> Resu
             Line::Text { line, bytes } => {
                 let number = Report::number(chunk.input, line);
                 match service.and_then(|service| with_source(bytes, service)) {
-                    Some(named) => intake.line(number, &named).await?,
+                    Some(named) => intake.line_of(number, &named, bytes).await?,
                     None => intake.line(number, bytes).await?,
                 }
             }

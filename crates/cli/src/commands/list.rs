@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::walk::Walk;
 use crate::{
-    args::{FilterArgs, Format, number},
+    args::{BoundArgs, FilterArgs, Format, number},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -30,6 +30,8 @@ use crate::{
 pub(crate) struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// At most this many events.
     #[arg(short = 'n', long, value_name = "N", default_value = "20", value_parser = number::limit, allow_hyphen_values = true)]
     limit: u64,
@@ -55,11 +57,13 @@ pub(crate) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let filter = args.filter.filter()?;
     let suggested = filter.clone();
     let stores = cx.open(Access::Read).await?;
+    let bounds = args.bounds.request().resolve(&stores).await?;
     let order = match args.order {
         Direction::Asc => Order::OldestFirst,
         Direction::Desc => Order::NewestFirst,
     };
-    let mut walk = Walk::new(stores.ports().clone(), filter, order, Some(args.limit)).after(args.after);
+    let walk = Walk::new(stores.ports().clone(), filter, order, Some(args.limit)).after(args.after);
+    let mut walk = walk.within(&bounds);
     let mut writer = EventWriter::new(cx.printer.format());
     cx.printer.page();
     while let Some(page) = walk.page(cx.printer).await? {

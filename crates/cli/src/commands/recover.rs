@@ -4,7 +4,13 @@ use clap::Args;
 use event_replay::app::replay::ReplaySelection;
 
 use super::replaying::{self, RunArgs};
-use crate::{args::FilterArgs, complete, context::Context, errors::CliError, exit::Exit};
+use crate::{
+    args::{BoundArgs, FilterArgs},
+    complete,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+};
 
 /// Replay the events after a checkpoint
 #[derive(Debug, Args)]
@@ -22,6 +28,8 @@ pub(crate) struct RecoverArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
     run: RunArgs,
     /// Continue although retention has removed events after the checkpoint.
     #[arg(long)]
@@ -32,6 +40,7 @@ pub(crate) async fn run(args: RecoverArgs, cx: &mut Context<'_>) -> Result<Exit,
     let selection = ReplaySelection::Recovery {
         checkpoint: args.checkpoint,
         filter: args.filter.filter()?,
+        bounds: args.bounds.request(),
         allow_gap: args.allow_gap,
     };
     replaying::run(selection, &args.run, cx).await

@@ -1,11 +1,14 @@
 //! `replay`: replays a slice of history.
 
-use clap::Args;
-use event_replay::app::replay::ReplaySelection;
+use clap::{Args, ValueEnum};
+use event_replay::app::{
+    missed::{MissedCause, MissedRequest},
+    replay::ReplaySelection,
+};
 
 use super::replaying::{self, RunArgs};
 use crate::{
-    args::{FilterArgs, filter},
+    args::{BoundArgs, FilterArgs, filter, group},
     complete,
     context::Context,
     errors::CliError,
@@ -23,6 +26,8 @@ use crate::{
   event-replay replay --all --target stdout | consumer
   event-replay replay --type 'payment.*' --group billing --plan
   event-replay replay --apply 0198f2
+  event-replay replay --after-event evt-06 --until-event evt-10 --group billing
+  event-replay replay --missed billing --cause types --dry-run
 
 A replay sends exactly the events of its plan, in log order, and stores nothing but their replay
 counts. Into groups it waits until each event was handled or is a dead letter, which takes a
@@ -33,6 +38,8 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
     run: RunArgs,
     /// Replay every event in the store.
     #[arg(long)]
@@ -40,14 +47,51 @@ pub(crate) struct ReplayArgs {
     /// Send the events of this kept plan and no others; its id, or a unique prefix of it. A plan to another
     /// target than groups and stdout needs its --target again.
     #[arg(long, value_name = "ID", value_parser = filter::name, add = complete::plans(),
-          conflicts_with_all = ["FilterArgs", "all", "plan", "hash", "yes", "dry_run", "groups", "limit", "batch_size", "delay", "rate"])]
+          conflicts_with_all = ["FilterArgs", "BoundArgs", "all", "missed", "plan", "hash", "yes", "dry_run", "groups", "limit", "batch_size", "delay", "rate"])]
     apply: Option<String>,
+    /// Send to this group what it missed although it takes its types: see --cause. Filters narrow it.
+    #[arg(long, value_name = "GROUP", value_parser = group::name, add = complete::groups(), conflicts_with_all = ["all", "groups"])]
+    missed: Option<String>,
+    /// Why the group missed the events [default: the only cause for which it missed any].
+    #[arg(long, value_enum, requires = "missed")]
+    cause: Option<CauseArg>,
+}
+
+/// The cause for which a group missed events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CauseArg {
+    /// They are before the place where the group began.
+    Start,
+    /// A reset moved the group over them.
+    Reset,
+    /// The group passed them before it took their types.
+    Types,
+}
+
+impl From<CauseArg> for MissedCause {
+    fn from(cause: CauseArg) -> Self {
+        match cause {
+            CauseArg::Start => Self::Start,
+            CauseArg::Reset => Self::Reset,
+            CauseArg::Types => Self::Types,
+        }
+    }
 }
 
 pub(crate) async fn run(args: ReplayArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     if let Some(id) = &args.apply {
         return replaying::apply(id, &args.run, cx).await;
     }
-    let selection = ReplaySelection::Slice { filter: args.filter.filter()?, all: args.all };
-    replaying::run(selection, &args.run, cx).await
+    let (filter, bounds) = (args.filter.filter()?, args.bounds.request());
+    let Some(group) = args.missed else {
+        let selection = ReplaySelection::Slice { filter, bounds, all: args.all };
+        return replaying::run(selection, &args.run, cx).await;
+    };
+    let mut run = args.run;
+    if run.target.as_deref().is_none_or(|target| target == "groups") {
+        run.groups = vec![group.clone()];
+    }
+    let cause = args.cause.map(MissedCause::from);
+    let selection = ReplaySelection::Missed(MissedRequest { group, cause, filter, bounds });
+    replaying::run(selection, &run, cx).await
 }

@@ -5,7 +5,7 @@ use event_replay::app::replay::ReplaySelection;
 
 use super::replaying::{self, RunArgs};
 use crate::{
-    args::{FilterArgs, filter},
+    args::{BoundArgs, FilterArgs, filter},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -24,6 +24,8 @@ pub(crate) struct ReplayCorrelationArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -37,5 +39,6 @@ pub(crate) async fn run(args: ReplayCorrelationArgs, cx: &mut Context<'_>) -> Re
         .hint("`replay` takes several --correlation-id"));
     }
     filter.correlation_ids.insert(args.correlation);
-    replaying::run(ReplaySelection::Slice { filter, all: false }, &args.run, cx).await
+    let bounds = args.bounds.request();
+    replaying::run(ReplaySelection::Slice { filter, bounds, all: false }, &args.run, cx).await
 }

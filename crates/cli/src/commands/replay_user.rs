@@ -6,7 +6,7 @@ use event_replay::app::replay::ReplaySelection;
 
 use super::replaying::{self, RunArgs};
 use crate::{
-    args::{FilterArgs, filter},
+    args::{BoundArgs, FilterArgs, filter},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -26,6 +26,8 @@ pub(crate) struct ReplayUserArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -37,5 +39,6 @@ pub(crate) async fn run(args: ReplayUserArgs, cx: &mut Context<'_>) -> Result<Ex
             .hint("`replay` takes several --user-id"));
     }
     filter.add_entity(Entity::new("user", args.user));
-    replaying::run(ReplaySelection::Slice { filter, all: false }, &args.run, cx).await
+    let bounds = args.bounds.request();
+    replaying::run(ReplaySelection::Slice { filter, bounds, all: false }, &args.run, cx).await
 }

@@ -27,6 +27,7 @@ use event_replay::{
         counting::{self, Meter},
         plans::{Permitted, permit},
         replay::{self, ReplaySelection},
+        replay_request::PlannedReplay,
     },
 };
 
@@ -73,11 +74,11 @@ async fn dry_run(
         false => replay::manager_with_upcasters(&stores, &cx.settings)?,
     };
     let all = selection.is_all();
-    let plan = plan::plan(&manager, selection, args, cx).await?;
+    let planned = plan::plan(&stores, &manager, selection, args, cx).await?;
     drop(manager);
     stores.close().await;
-    let exit = plan::print_plan(&plan, cx)?;
-    speed::warn_of_default_pace(&plan, &speed::options(args, target, all, cx), args, cx);
+    let exit = plan::print_plan(&planned, cx)?;
+    speed::warn_of_default_pace(&planned.plan, &speed::options(args, target, all, cx), args, cx);
     Ok(exit)
 }
 
@@ -115,7 +116,7 @@ async fn execute(
     let meter = counting::meter();
     let manager = replay::manager_with_upcasters(&stores, &cx.settings)?.with_meter(meter.clone());
     let all = selection.is_all();
-    let plan = plan::plan(&manager, selection, args, cx).await?;
+    let PlannedReplay { plan, .. } = plan::plan(&stores, &manager, selection, args, cx).await?;
     let shown = (!matches!(target, Target::Groups)).then(|| target.to_string());
     let permitted = permit(&stores, &cx.settings, &plan, shown.as_deref(), &args.groups).await?;
     confirm(&plan, target, args, cx)?;

@@ -8,13 +8,14 @@ use event_replay::{
     Access, StoreHandle,
     app::{
         self,
+        bounds::Bounds,
         stats::{GroupPending, StoreStats},
     },
 };
 
 use super::{groups::pending_text, repeating::WatchArgs, replaying::print_counts};
 use crate::{
-    args::{FilterArgs, Format, time},
+    args::{BoundArgs, FilterArgs, Format, time},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -37,20 +38,29 @@ pub(crate) struct StatsArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
     watch: WatchArgs,
 }
 
 pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
     let stores = cx.open(Access::Read).await?;
-    let exit = args.watch.run(cx, async |cx| show(&stores, &filter, cx).await).await;
+    let bounds = args.bounds.request().resolve(&stores).await?;
+    let exit = args.watch.run(cx, async |cx| show(&stores, &filter, &bounds, cx).await).await;
     stores.close().await;
     exit
 }
 
-async fn show(stores: &StoreHandle, filter: &Filter, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+async fn show(
+    stores: &StoreHandle,
+    filter: &Filter,
+    bounds: &Bounds,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
     let bar = cx.printer.bar("counting", Some(0));
-    let stats = app::stats::stats(stores, &cx.settings, filter.clone(), Some(bar.callback())).await?;
+    let progress = Some(bar.callback());
+    let stats = app::stats::stats(stores, &cx.settings, filter.clone(), bounds, progress).await?;
     bar.clear();
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&stats)?,

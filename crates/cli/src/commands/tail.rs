@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 use domain::{Cursor, Filter, ports::Order};
-use event_replay::{Access, StoreHandle};
+use event_replay::{Access, StoreHandle, app::bounds::Bounds};
 
 use super::{
     list::{EventWriter, suggest_types},
     walk::Walk,
 };
 use crate::{
-    args::{FilterArgs, Format, number},
+    args::{BoundArgs, FilterArgs, Format, number},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -29,6 +29,8 @@ const WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct TailArgs {
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// Follow new events until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
@@ -48,6 +50,11 @@ fn lines(text: &str) -> Result<u64, String> {
 
 pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
+    if args.follow && args.bounds.until_event.is_some() {
+        return Err(CliError::usage(
+            "--follow shows events that are not stored yet: leave out --until-event",
+        ));
+    }
     let stores = cx.open(Access::Read).await?;
     let head = stores.head().await?;
     // A stream has no end, so it cannot form one JSON document.
@@ -56,7 +63,9 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         (_, format) => format,
     };
     let mut writer = EventWriter::new(format);
-    let damaged = last(&stores, &filter, &head, args.lines, &mut writer, cx).await?;
+    let bounds = args.bounds.request().resolve(&stores).await?;
+    let slice = Slice { filter: &filter, head: &head, bounds: &bounds };
+    let damaged = last(&stores, slice, args.lines, &mut writer, cx).await?;
     if !args.follow {
         writer.finish(None, cx)?;
         if writer.is_empty() {
@@ -73,13 +82,20 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(Exit::Ok)
 }
 
+/// The stored events from which the last are taken.
+#[derive(Clone, Copy)]
+struct Slice<'a> {
+    filter: &'a Filter,
+    head: &'a Cursor,
+    bounds: &'a Bounds,
+}
+
 /// Writes the last matching events, oldest first, and returns the number of damaged events. One page is written from
 /// memory. If there are more events, the first walk only finds their first position, and a second walk writes them. The
 /// memory thus does not grow with the number of events.
 async fn last(
     stores: &StoreHandle,
-    filter: &Filter,
-    head: &Cursor,
+    slice: Slice<'_>,
     lines: u64,
     writer: &mut EventWriter,
     cx: &mut Context<'_>,
@@ -88,7 +104,8 @@ async fn last(
         return Ok(0);
     }
     let walk = |order, limit| {
-        Walk::new(stores.ports().clone(), filter.clone(), order, limit).until(Some(head.clone()))
+        let walk = Walk::new(stores.ports().clone(), slice.filter.clone(), order, limit);
+        walk.until(Some(slice.head.clone())).within(slice.bounds)
     };
     // Only one walk warns about damaged events: the forward walk, if there is one.
     let mut back = walk(Order::NewestFirst, Some(lines)).without_warnings();
@@ -103,7 +120,7 @@ async fn last(
     drop(page);
     while back.page(cx.printer).await?.is_some() {}
     let begin = back.next_cursor().map(Cursor::before);
-    let mut forth = forth.after(begin);
+    let mut forth = forth.after(begin).within(slice.bounds);
     while let Some(page) = forth.page(cx.printer).await? {
         writer.page(&page.events, cx)?;
     }

@@ -6,7 +6,7 @@ use domain::{
     CorruptEvent, Cursor, Filter,
     ports::{EventStore, Order, Page},
 };
-use event_replay::app::walk::EventWalk;
+use event_replay::app::{bounds::Bounds, walk::EventWalk};
 
 use crate::{errors::CliError, output::Printer};
 
@@ -32,6 +32,12 @@ impl Walk {
     #[must_use]
     pub(crate) fn until(self, until: Option<Cursor>) -> Self {
         Self { events: self.events.until(until), ..self }
+    }
+
+    /// Restricts the walk to bounds, in addition to a cursor and a mark that are set already.
+    #[must_use]
+    pub(crate) fn within(self, bounds: &Bounds) -> Self {
+        Self { events: self.events.within(bounds), ..self }
     }
 
     /// Disables the warnings about damaged events.

@@ -57,6 +57,12 @@ impl From<InvalidRequest> for CliError {
             InvalidRequest::PatchChangesNumbers => said.hint("edit the text with $EDITOR: leave out --patch"),
             InvalidRequest::EditChangesIdentity { .. } => said.hint("publish a new event instead, and discard the dead letter"),
             InvalidRequest::GroupsWithoutConsuming => said.hint("add --role consume, or leave out --group"),
+            InvalidRequest::EmptyBounds { .. } => {
+                said.hint("--after-event is the earlier event and is left out; --until-event is included")
+            }
+            InvalidRequest::SeveralCauses { .. } => {
+                said.hint("add --cause, and --type where one cause is named several times")
+            }
             InvalidRequest::InMemory => {
                 Self::usage("a store in memory has no file: name one with --store sqlite:PATH")
             }
@@ -99,6 +105,10 @@ impl From<NotFound> for CliError {
             NotFound::Correlation { .. } => said.hint(
                 "`event-replay show ID` shows one event, its correlation id included; `event-replay list` shows the newest",
             ),
+            NotFound::Event { .. } => said.hint(
+                "`event-replay list` shows ids and positions; a position such as 0:17 names the place of a removed event too",
+            ),
+            NotFound::Position { .. } => said.hint("`event-replay list` shows the positions of events"),
             NotFound::Place { near, .. } if !near.is_empty() => said.during("--at").hint(did_you_mean(&near)),
             NotFound::Place { .. } => said.during("--at").hint(
                 "write start, head, a checkpoint's name (`event-replay checkpoints list`), or a time: \
@@ -155,6 +165,9 @@ impl From<Conflict> for CliError {
             }
             Conflict::TooManyFailed { .. } => {
                 said.hint("`event-replay dead-letters redrive` sends what groups gave up on; or replay the whole plan again")
+            }
+            Conflict::PassedUnknown { .. } => {
+                said.hint("say which events instead: --until-event, --type, --from and --group")
             }
             Conflict::TokenExists { .. } => {
                 said.hint("choose another name, or revoke that token with `event-replay tokens revoke`")

@@ -38,8 +38,15 @@ Different flags must all match. The values of a repeated flag are alternatives.
   --where EXPRESSION      events whose content satisfies a CEL expression
   --from TIME, --to TIME  events that happened in this range, both ends included
 
+All of these commands but dead-letters also take bounds in the order of the log. An event is its id,
+or a position such as 0:17.
+
+  --after-event ID        events after this one, without it
+  --until-event ID        events up to this one, with it
+
 Examples:
   event-replay list --type 'payment.*' --from yesterday
+  event-replay export --after-event evt-06
   event-replay list --user-id user-123 --user-id user-456
   event-replay list --where 'data.amount > 100 && data.currency == \"EUR\"'
 ";

@@ -31,7 +31,7 @@ impl GroupSpec {
 
     /// Returns whether the group takes events of this type.
     pub fn takes(&self, event_type: &str) -> bool {
-        self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event_type))
+        takes(&self.types, event_type)
     }
 
     /// Checks that the settings are within their bounds.
@@ -69,6 +69,11 @@ impl GroupSpec {
         };
         format!("{order} and {} segments", self.segments)
     }
+}
+
+/// Returns whether a group with these types takes events of a type. An empty list takes all.
+pub(super) fn takes(types: &[TypePattern], event_type: &str) -> bool {
+    types.is_empty() || types.iter().any(|pattern| pattern.matches(event_type))
 }
 
 /// A setting of a group is out of its bounds.

@@ -10,7 +10,7 @@ use crate::{
     error::{Retry, StorageFailure},
     group::{
         BlockedKey, EventDelivery, Gap, GroupRecord, GroupSpec, GroupSpecError, GroupStatus, Key, LaneBatch,
-        LaneProgress, Lease, NewLaneBatch, Pending, SegmentState,
+        LaneProgress, Lease, NewLaneBatch, PassedEvents, Pending, SegmentState,
     },
     ports::replay_store::ReplayLease,
     position::Cursor,
@@ -215,6 +215,13 @@ pub struct MadeGroup {
 /// - It MUST return the dead letter of the group and the event's position, in any state, and no other.
 /// - For a group that does not exist, it MUST return none.
 ///
+/// Laws of passed events:
+/// - `passed` MUST return the events that the group passed and did not deliver, for each partition in order. They are
+///   as [`crate::group::PassedEvents`] defines for the place where the group began, its resets and its earlier types.
+/// - No event that a consumer claimed before a reset MUST be in the range that the reset skipped.
+/// - For a group that does not exist, it MUST return none. It also returns none if a partition has lost its part of the
+///   group, because the events are then unknown.
+///
 /// Laws of leases (all times are the store's clock):
 /// - A segment MUST have at most one lease, and each lease a higher epoch than the lease before it, also across
 ///   resets.
@@ -294,6 +301,10 @@ pub trait GroupStore: Send + Sync {
         name: &str,
         events: &[StoredEvent],
     ) -> Result<Option<Vec<EventDelivery>>, GroupStoreError>;
+
+    /// Returns the events that a group passed and did not deliver, for each partition in order. Returns none if there
+    /// is no such group, or if they are unknown.
+    async fn passed(&self, name: &str) -> Result<Option<Vec<PassedEvents>>, GroupStoreError>;
 
     /// Returns the first ledger rows (blocked keys) of a group, by position, at most `limit`, each with its segment.
     async fn blocked_keys(&self, name: &str, limit: usize)

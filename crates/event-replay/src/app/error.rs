@@ -1,7 +1,7 @@
 //! The reasons for which an operation did not run.
 
 use domain::{
-    DeadLetterState, StorageFailure, Violation,
+    DeadLetterState, Position, StorageFailure, Violation,
     ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayState, ReplayStoreError},
 };
 use jiff::Timestamp;
@@ -71,6 +71,38 @@ pub enum InvalidRequest {
     /// The replay has no filter, and the caller did not confirm that it replays all events.
     #[error("this would replay every event in the store")]
     ReplaysEverything,
+    /// No event can be between the two bounds.
+    #[error(
+        "no event is after {:?} and at or before {:?}",
+        escape::short(after, 60),
+        escape::short(until, 60)
+    )]
+    EmptyBounds {
+        /// The event after which the selection begins.
+        after: String,
+        /// The event at which it ends.
+        until: String,
+    },
+    /// Several partitions have an event of the id.
+    #[error("several events have the id {:?}: {}; name one of these positions", escape::short(id, 60), positions.join(", "))]
+    AmbiguousEvent {
+        /// The id.
+        id: String,
+        /// The positions of the events.
+        positions: Vec<String>,
+    },
+    /// The group missed events that one replay cannot send together.
+    #[error(
+        "group {} missed events in several ways, and one replay sends one of them: {}",
+        escape::line(group),
+        joined(causes)
+    )]
+    SeveralCauses {
+        /// The name of the group.
+        group: String,
+        /// Each cause with its events.
+        causes: Vec<String>,
+    },
     /// The trim names types but no bound.
     #[error("a trim of some types needs a limit")]
     TypesWithoutBound,
@@ -260,6 +292,20 @@ pub enum NotFound {
         /// The correlation id.
         id: String,
     },
+    /// No event has the id.
+    #[error("no event has the id {:?}", escape::short(id, 60))]
+    Event {
+        /// The id.
+        id: String,
+    },
+    /// The log has no such position.
+    #[error("there is no position {position}; the log ends at {}", head.join(", "))]
+    Position {
+        /// The position.
+        position: Position,
+        /// The newest position of each partition.
+        head: Vec<String>,
+    },
     /// The text does not name a position in the log.
     #[error("{:?} is not a checkpoint or a time", escape::short(text, 60))]
     Place {
@@ -311,6 +357,15 @@ pub enum Conflict {
         id: String,
         /// The number of failed events that the record names.
         named: u64,
+    },
+    /// The store does not know which events the group passed.
+    #[error(
+        "the store does not know which events group {} passed without delivering them",
+        escape::line(group)
+    )]
+    PassedUnknown {
+        /// The name of the group.
+        group: String,
     },
     /// The consumer asks for other event types than the types of its group.
     #[error("the group {} takes {}, not {}", escape::line(group), listed(has), listed(asked))]

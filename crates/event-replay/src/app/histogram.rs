@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    bounds::Bounds,
     error::{AppError, InvalidRequest},
     walk::EventWalk,
 };
@@ -72,7 +73,7 @@ pub struct Interval {
     pub by: BTreeMap<String, u64>,
 }
 
-/// Counts the events that match a filter in intervals of whole seconds. It reads these events, so the counts are exact.
+/// Counts the events that match a filter within bounds, in intervals of whole seconds. It reads these events, so the counts are exact.
 ///
 /// # Errors
 /// Returns [`InvalidRequest::BadInterval`] when the interval is shorter than a second, [`InvalidRequest::TooManyIntervals`] when
@@ -80,13 +81,15 @@ pub struct Interval {
 pub async fn histogram(
     store: &StoreHandle,
     filter: Filter,
+    bounds: &Bounds,
     interval: Duration,
     by: Option<HistogramBy>,
 ) -> Result<Histogram, AppError> {
     let seconds = i64::try_from(interval.as_secs()).ok().filter(|seconds| *seconds > 0);
     let seconds = seconds.filter(|_| interval.subsec_nanos() == 0).ok_or(InvalidRequest::BadInterval)?;
     let head = store.head().await?;
-    let mut walk = EventWalk::new(store.ports().clone(), filter, Order::OldestFirst, None).until(Some(head));
+    let walk = EventWalk::new(store.ports().clone(), filter, Order::OldestFirst, None).until(Some(head));
+    let mut walk = walk.within(bounds);
     let mut counts: BTreeMap<i64, HashMap<String, u64>> = BTreeMap::new();
     while let Some(page) = walk.page().await? {
         for stored in &page.events {

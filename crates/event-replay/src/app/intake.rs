@@ -2,7 +2,7 @@
 
 mod in_order;
 
-use bus::{IntakeReport, Line, LineError, PublishError, PublishOptions, Published, Publisher};
+use bus::{IntakeReport, Line, LineError, PublishError, PublishOptions, Published, Publisher, RefusedLine};
 use domain::Violation;
 use serde::{Deserialize, Serialize};
 
@@ -184,10 +184,28 @@ impl DeliveryIntake<'_> {
         number: impl Fn(u64) -> u64,
         report: &mut PublishReport,
     ) -> Result<(), LineFailure> {
+        self.lines_with_refused(lines, number, report, None).await
+    }
+
+    /// Publishes lines as [`DeliveryIntake::lines`] does. Also adds the refused lines to `refused`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`DeliveryIntake::lines`].
+    pub async fn lines_with_refused(
+        &self,
+        lines: &[Line<'_>],
+        number: impl Fn(u64) -> u64,
+        report: &mut PublishReport,
+        mut refused: Option<&mut Vec<RefusedLine>>,
+    ) -> Result<(), LineFailure> {
         for part in lines.chunks(AT_ONCE) {
             let outcomes = in_order(part.iter().map(|line| self.one(line)).collect()).await;
             for (line, outcome) in part.iter().zip(outcomes) {
-                self.count(number(number_of(line)), line, outcome, report)?;
+                let counted = self.counted(number(number_of(line)), line, outcome, report)?;
+                if let (Some(refused), Some(error)) = (&mut refused, counted.errors.first()) {
+                    refused.push(RefusedLine { error: error.clone(), bytes: bytes_of(line) });
+                }
+                report.add(counted);
             }
         }
         Ok(())
@@ -200,13 +218,14 @@ impl DeliveryIntake<'_> {
         Some(self.publisher.publish_with(text, self.options).await)
     }
 
-    fn count(
+    /// Returns the outcome of a line. A scheduled event is counted in the report.
+    fn counted(
         &self,
         number: u64,
         line: &Line<'_>,
         outcome: Option<Result<Published, PublishError>>,
         report: &mut PublishReport,
-    ) -> Result<(), LineFailure> {
+    ) -> Result<IntakeReport, LineFailure> {
         let mut part = IntakeReport::default();
         match outcome {
             Some(Ok(Published::Stored(_))) => part.stored = 1,
@@ -219,8 +238,15 @@ impl DeliveryIntake<'_> {
                 part.errors.push(too_long(number, line, self.publisher));
             }
         }
-        report.add(part);
-        Ok(())
+        Ok(part)
+    }
+}
+
+/// Returns the bytes of a line, if it was read.
+fn bytes_of(line: &Line<'_>) -> Option<Vec<u8>> {
+    match line {
+        Line::Text { bytes, .. } => Some(bytes.to_vec()),
+        Line::TooLong { .. } => None,
     }
 }
 

@@ -59,7 +59,8 @@ fn start(info: &StoreInfo) -> Cursor {
 async fn at_time(events: &dyn EventStore, info: &StoreInfo, instant: Timestamp) -> Result<Cursor, AppError> {
     let mut mark = start(info);
     for partition in 0..info.head.sequences.len() {
-        let sequence = search(events, info, partition, instant).await?;
+        let low = info.trimmed_through.get(partition).copied().unwrap_or(0);
+        let sequence = search(events, info, partition, low, |stored_at| stored_at < instant).await?;
         if let Some(place) = mark.sequences.get_mut(partition) {
             *place = sequence;
         }
@@ -67,21 +68,21 @@ async fn at_time(events: &dyn EventStore, info: &StoreInfo, instant: Timestamp) 
     Ok(mark)
 }
 
-/// Returns the sequence of the last event of a partition that was stored before an instant. Without such an event,
-/// returns the sequence before the first event.
-async fn search(
+/// Returns the sequence of the last event of a partition whose stored time is before a bound. Without such an event,
+/// returns `low`, the sequence at which the search begins. `is_before` says whether a stored time is before the bound.
+pub(super) async fn search(
     events: &dyn EventStore,
     info: &StoreInfo,
     partition: usize,
-    instant: Timestamp,
+    low: u64,
+    is_before: impl Fn(Timestamp) -> bool,
 ) -> Result<u64, AppError> {
-    let of = |sequences: &[u64]| sequences.get(partition).copied().unwrap_or(0);
-    let (mut low, mut high) = (of(&info.trimmed_through), of(&info.head.sequences));
-    // Invariant: every event up to `low` is earlier than the instant, and no event after `high` is.
+    let (mut low, mut high) = (low, info.head.sequences.get(partition).copied().unwrap_or(0));
+    // Invariant: every event up to `low` is before the bound, and no event after `high` is.
     while low < high {
         let middle = low + (high - low) / 2;
         match first_after(events, info, partition, middle).await? {
-            Some((sequence, stored_at)) if stored_at < instant => low = sequence,
+            Some((sequence, stored_at)) if is_before(stored_at) => low = sequence,
             _ => high = middle,
         }
     }

@@ -5,16 +5,18 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     Filter, StorageFailure,
     audit::AuditPhase,
-    ports::{EventValidator, ReplayRecord, ReplayTarget, event_store::ProgressCallback},
+    ports::{EventValidator, ReplayRecord, ReplayTarget},
 };
 use replay::{
-    FailureLimit, GroupChoice, GroupReplayOptions, Pace, Plan, PlanRequest, ReplayError, ReplayManager,
-    ReplayOptions, ReplayReport, ReplayWatcher,
+    FailureLimit, GroupChoice, GroupReplayOptions, Pace, Plan, ReplayError, ReplayManager, ReplayOptions,
+    ReplayReport, ReplayWatcher,
 };
 
 use super::{
     audit::{self, Action, Actor, Facts, audited, facts},
+    bounds::BoundsRequest,
     error::{AppError, InvalidRequest, NotFound},
+    missed::MissedRequest,
     plans::Permitted,
     schemas::registry,
     store::{StoreError, clock},
@@ -32,7 +34,9 @@ pub enum ReplaySelection {
     Slice {
         /// The filter.
         filter: Filter,
-        /// Whether all events are meant if the filter excludes none.
+        /// The bounds by events.
+        bounds: BoundsRequest,
+        /// Whether all events are meant if filter and bounds exclude none.
         all: bool,
     },
     /// The events after a checkpoint.
@@ -41,9 +45,13 @@ pub enum ReplaySelection {
         checkpoint: String,
         /// The filter.
         filter: Filter,
+        /// The bounds by events.
+        bounds: BoundsRequest,
         /// Whether the replay runs although retention removed some of the events.
         allow_gap: bool,
     },
+    /// The events that a group missed.
+    Missed(MissedRequest),
 }
 
 impl ReplaySelection {
@@ -51,14 +59,16 @@ impl ReplaySelection {
     pub fn filter(&self) -> &Filter {
         match self {
             Self::Slice { filter, .. } | Self::Recovery { filter, .. } => filter,
+            Self::Missed(missed) => &missed.filter,
         }
     }
 
-    /// Returns whether a replay of all events is permitted.
+    /// Returns whether a replay of all events is permitted. A bound by an event permits it, because the caller has then
+    /// selected events.
     pub fn is_all(&self) -> bool {
         match self {
-            Self::Slice { all, .. } => *all,
-            Self::Recovery { .. } => true,
+            Self::Slice { all, bounds, .. } => *all || !bounds.is_empty(),
+            Self::Recovery { .. } | Self::Missed(_) => true,
         }
     }
 
@@ -71,28 +81,6 @@ impl ReplaySelection {
             true => Err(InvalidRequest::ReplaysEverything),
             false => Ok(()),
         }
-    }
-
-    /// Plans the replay: freezes and counts the selected events.
-    ///
-    /// # Errors
-    /// Returns [`AppError`] when the replay is of all events without permission, when the checkpoint is unknown or
-    /// before a gap, or when the store fails.
-    pub async fn plan(
-        self,
-        manager: &ReplayManager,
-        limit: Option<u64>,
-        check_schemas: bool,
-        progress: Option<ProgressCallback>,
-    ) -> Result<Plan, AppError> {
-        self.check()?;
-        let request = |filter| PlanRequest { limit, check_schemas, ..PlanRequest::new(filter) };
-        Ok(match self {
-            Self::Slice { filter, .. } => manager.plan(request(filter), progress).await?,
-            Self::Recovery { checkpoint, filter, allow_gap } => {
-                manager.recovery_plan(&checkpoint, request(filter), allow_gap, progress).await?
-            }
-        })
     }
 }
 

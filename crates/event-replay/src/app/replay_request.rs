@@ -1,12 +1,14 @@
 //! A replay in two requests. The first returns a plan. The second starts the plan, and names it by its mark and hash.
 
-use domain::{Cursor, ports::event_store::ProgressCallback};
+use domain::{Cursor, Filter, ports::event_store::ProgressCallback};
 use replay::{GroupChoice, GroupReplayOptions, Plan, PlanRequest, ReplayManager, ReplaySummary};
 
 use super::{
     approval,
     audit::Actor,
+    bounds::Bounds,
     error::AppError,
+    missed::{Missed, PlanDocument},
     plans::permit,
     replay::{
         PaceRequest, Receiver, ReplaySelection, StopRequest, check_groups, manager, start as start_replay,
@@ -29,23 +31,66 @@ impl PlannedSelection {
     /// Freezes and counts the selection. The manager determines whether the current schemas can be checked.
     ///
     /// # Errors
-    /// Returns [`AppError`] when the replay is of all events without permission, when the checkpoint is unknown or
-    /// before a gap, or when the store fails.
+    /// Returns [`AppError`] when the replay is of all events without permission, or when the checkpoint is before a gap.
+    /// Returns it when an event of the bounds, the checkpoint or the group is unknown, or when the store fails.
     pub async fn plan(
         self,
+        store: &StoreHandle,
         manager: &ReplayManager,
         check_schemas: bool,
         progress: Option<ProgressCallback>,
-    ) -> Result<Plan, AppError> {
+    ) -> Result<PlannedReplay, AppError> {
         self.selection.check()?;
         let Self { selection, limit, mark } = self;
-        let request = |filter| PlanRequest { limit, check_schemas, until: mark, ..PlanRequest::new(filter) };
-        Ok(match selection {
-            ReplaySelection::Slice { filter, .. } => manager.plan(request(filter), progress).await?,
-            ReplaySelection::Recovery { checkpoint, filter, allow_gap } => {
-                manager.recovery_plan(&checkpoint, request(filter), allow_gap, progress).await?
+        let request = |filter: Filter, bounds: Bounds| PlanRequest {
+            after: bounds.after,
+            until: earlier(mark, bounds.until),
+            limit,
+            check_schemas,
+            ..PlanRequest::new(filter)
+        };
+        let (plan, missed) = match selection {
+            ReplaySelection::Slice { filter, bounds, .. } => {
+                let bounds = bounds.resolve(store).await?;
+                (manager.plan(request(filter, bounds), progress).await?, None)
             }
-        })
+            ReplaySelection::Recovery { checkpoint, filter, bounds, allow_gap } => {
+                let bounds = bounds.resolve(store).await?;
+                let request = request(filter, bounds);
+                (manager.recovery_plan(&checkpoint, request, allow_gap, progress).await?, None)
+            }
+            ReplaySelection::Missed(wanted) => {
+                let missed = wanted.find(store).await?;
+                let part = missed.choose(wanted.cause)?;
+                let bounds = part.marks(&store.head().await?);
+                (manager.plan(request(part.filter, bounds), progress).await?, Some(missed))
+            }
+        };
+        Ok(PlannedReplay { plan, missed })
+    }
+}
+
+/// A plan, and the missed events from which it was chosen.
+#[derive(Debug, Clone)]
+pub struct PlannedReplay {
+    /// The plan.
+    pub plan: Plan,
+    /// The missed events of the group by cause, if the replay is of missed events.
+    pub missed: Option<Missed>,
+}
+
+impl PlannedReplay {
+    /// Returns the document of a dry run.
+    pub fn document(&self) -> PlanDocument<'_> {
+        PlanDocument { plan: self.plan.dry_run(), missed: self.missed.as_ref() }
+    }
+}
+
+/// Returns the earlier of two marks, if there is any.
+fn earlier(one: Option<Cursor>, other: Option<Cursor>) -> Option<Cursor> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.earlier(&other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -89,7 +134,7 @@ pub async fn start(
     check_groups(store, &groups).await?;
     let manager = manager(store);
     let all = planned.selection.is_all();
-    let plan = planned.plan(&manager, false, None).await?;
+    let PlannedReplay { plan, .. } = planned.plan(store, &manager, false, None).await?;
     approval::check(&hash, &plan.plan_hash)?;
     let permitted = permit(store, settings, &plan, None, &groups).await?;
     let (pace, batch_size) = pace.resolve(Receiver::Service);

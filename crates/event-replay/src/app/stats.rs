@@ -12,7 +12,7 @@ use stats::Window;
 
 use self::counted::Counted;
 pub use self::counters::{Counters, DeadLetterCounts, ProcessingTime};
-use super::{error::AppError, store::clock};
+use super::{bounds::Bounds, error::AppError, store::clock};
 use crate::{handle::StoreHandle, settings::Settings};
 
 /// The counts of stored events that match a filter, and the counters of every process that uses the store.
@@ -75,7 +75,7 @@ pub struct OverTime {
     pub in_all: Counters,
 }
 
-/// Counts the events that match a filter, up to the head of the log.
+/// Counts the events that match a filter within bounds, up to the head of the log.
 ///
 /// # Errors
 /// Returns [`AppError`] when the store fails.
@@ -83,10 +83,11 @@ pub async fn stats(
     store: &StoreHandle,
     settings: &Settings,
     filter: Filter,
+    bounds: &Bounds,
     progress: Option<ProgressCallback>,
 ) -> Result<StoreStats, AppError> {
     let info = store.info().await?;
-    let counted = Counted::of(store, &info, filter, progress.as_ref()).await?;
+    let counted = Counted::of(store, &info, filter, bounds, progress.as_ref()).await?;
     let head = (0u16..).zip(&info.head.sequences);
     Ok(StoreStats {
         store: settings.store.to_string(),

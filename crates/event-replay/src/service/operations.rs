@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{DeadLetter, DeadLetterState, Filter, StorageFailure, ports::DeadLetterQuery};
+use domain::{Cursor, DeadLetter, DeadLetterState, Filter, StorageFailure, ports::DeadLetterQuery};
 use replay::{
     Cancel, DiscardReport, FailureLimit, GroupChoice, GroupReplayOptions, JobRunner, Letters, Pace, Plan,
     PlanRequest, RedriveReport, Redriver, ReplayError, ReplayManager, ReplayReport,
@@ -112,6 +112,19 @@ impl<'s> Replay<'s> {
     /// Sets the largest number of events. The replay takes the oldest matching events.
     pub fn limit(mut self, events: u64) -> Self {
         self.request.limit = Some(events);
+        self
+    }
+
+    /// Limits the replay to the events after a place in the log. A recovery begins after its checkpoint and after the
+    /// place.
+    pub fn after(mut self, place: Cursor) -> Self {
+        self.request.after = Some(place);
+        self
+    }
+
+    /// Limits the replay to the events at or before a place in the log. The default is the head at the start.
+    pub fn until(mut self, place: Cursor) -> Self {
+        self.request.until = Some(place);
         self
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use event_replay::{
     DeadLetterState, Filter, Position, TypePattern,
     app::{
+        bounds::Bounds,
         dead_letters::{LetterPages, failure_groups},
         groups::{self, GroupPosition},
         replays, stats,
@@ -53,7 +54,8 @@ impl History {
         ];
         for (filter, matches) in filters {
             let found: Vec<&Scanned> = scan.events.iter().filter(|event| matches(event)).collect();
-            let told = stats::stats(&self.store, &self.settings, filter, None).await.unwrap();
+            let told =
+                stats::stats(&self.store, &self.settings, filter, &Bounds::default(), None).await.unwrap();
             assert_eq!(told.events, found.len() as u64, "{at}: events");
             assert_eq!(told.bytes, found.iter().map(|event| event.bytes).sum::<u64>(), "{at}: bytes");
             let by = |of: &dyn Fn(&Scanned) -> Option<String>| {
@@ -298,7 +300,9 @@ impl History {
     }
 
     async fn compare_counters(&self, all: &[GroupPosition], at: &str) {
-        let told = stats::stats(&self.store, &self.settings, Filter::default(), None).await.unwrap();
+        let told = stats::stats(&self.store, &self.settings, Filter::default(), &Bounds::default(), None)
+            .await
+            .unwrap();
         for group in &told.groups {
             let position =
                 all.iter().find(|position| position.status.record.spec.name == group.name).unwrap();

@@ -126,6 +126,9 @@ impl From<InvalidRequest> for Problem {
             InvalidRequest::NoLetters { .. } => {
                 said.hint("name their ids, a group, a fingerprint or a type, or add \"all\": true")
             }
+            InvalidRequest::SeveralCauses { .. } => {
+                said.hint("add \"cause\", and \"type\" where one cause is named several times")
+            }
             _ => said,
         }
     }
@@ -146,6 +149,9 @@ impl From<NotFound> for Problem {
             NotFound::Group { known, .. } => said.hint(format!("there are: {}", known.join(", "))),
             NotFound::AnyGroup => said.hint("POST /v1/groups makes a consumer group"),
             NotFound::OneReplay { .. } | NotFound::OnePlan { .. } => said.hint("give more of the id"),
+            NotFound::Event { .. } | NotFound::Position { .. } => {
+                said.hint("GET /v1/events shows ids and positions; a position is written 0:17")
+            }
             NotFound::Place { .. } => said
                 .hint("write start, head, a checkpoint's name, or a time such as 2024-01-15T10:30:00Z or 2h"),
             _ => said,

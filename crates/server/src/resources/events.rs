@@ -37,15 +37,16 @@ pub(crate) async fn list(call: Call) -> Answer {
     let order = order.unwrap_or(Order::NewestFirst);
     let after = call.query.read("after", cursor)?;
     let limit = call.query.read("limit", filter::limit)?;
+    let bounds = filter::bounds_of_query(&call.query)?.resolve(&call.app.store).await?;
     let walk = |limit| EventWalk::new(call.app.store.ports().clone(), wanted, order, limit).after(after);
     if call.accepts("application/x-ndjson") {
         // The end is fixed here, so that a download from a busy store ends.
         let head = call.app.store.head().await?;
-        return lines(walk(limit).until(Some(head))).await;
+        return lines(walk(limit).until(Some(head)).within(&bounds)).await;
     }
     let path = format!("{}/v1/events", call.app.options.base_path);
     let query = call.parts.uri.query().map(str::to_owned);
-    let walk = walk(Some(limit.unwrap_or(DEFAULT_LIMIT)));
+    let walk = walk(Some(limit.unwrap_or(DEFAULT_LIMIT))).within(&bounds);
     match call.accepts(cloudevents::BATCH) {
         true => batch(walk, &path, query.as_deref()).await,
         false => page(walk, &path, query.as_deref()).await,

@@ -2,7 +2,7 @@
 
 use domain::{Entity, Filter};
 use event_replay::{
-    app::filter::FilterRequest,
+    app::{bounds::BoundsRequest, filter::FilterRequest},
     text::{name, time},
 };
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::{
     problem::Problem,
     query::{Parameter, Query, bad},
-    shape::Shape,
+    shape::{Member, Shape},
 };
 
 /// The filter parameters, for the table of routes.
@@ -57,6 +57,22 @@ pub(crate) const FROM: Parameter =
     Parameter::new("from", Shape::Time, "Events that happened at or after this time.");
 pub(crate) const TO: Parameter =
     Parameter::new("to", Shape::Time, "Events that happened at or before this time.");
+
+/// The query parameter of the event after which a selection begins.
+pub(crate) const AFTER_EVENT: Parameter =
+    Parameter::new("afterEvent", Shape::Name, "Events after this one in the log: its id, or a position.");
+/// The query parameter of the event at which a selection ends.
+pub(crate) const UNTIL_EVENT: Parameter =
+    Parameter::new("untilEvent", Shape::Name, "Events up to this one in the log: its id, or a position.");
+/// The same in a body.
+pub(crate) const AFTER_EVENT_MEMBER: Member = Member::new(AFTER_EVENT.name, AFTER_EVENT.shape);
+pub(crate) const UNTIL_EVENT_MEMBER: Member = Member::new(UNTIL_EVENT.name, UNTIL_EVENT.shape);
+
+/// Returns the bounds by events for the parameters of a query.
+pub(crate) fn bounds_of_query(query: &Query) -> Result<BoundsRequest, Problem> {
+    let event = |parameter: Parameter| query.read(parameter.name, name::name);
+    Ok(BoundsRequest { after: event(AFTER_EVENT)?, until: event(UNTIL_EVENT)? })
+}
 
 /// Returns the filter for the parameters of a query.
 pub(crate) fn of_query(query: &Query) -> Result<Filter, Problem> {

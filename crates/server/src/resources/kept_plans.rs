@@ -8,6 +8,7 @@ use event_replay::{
         documents::{Deleted, ReplayStartedDocument},
         plans::{self, AppliedPlan, KeptPlanDocument, NewPlan, PlanRow},
         replay::{self, Receiver},
+        replay_request::PlannedReplay,
         walk::EventWalk,
     },
     text::name,
@@ -17,8 +18,11 @@ use serde::Deserialize;
 
 use super::{
     events::{self, cursor},
-    filter::{self, DEFAULT_LIMIT, filter_members},
-    plans::{ALL, ALLOW_GAP, BATCH_SIZE, CHECK_SCHEMAS, CHECKPOINT, DELAY, GROUP, LIMIT, RATE, StartBody},
+    filter::{self, AFTER_EVENT_MEMBER, DEFAULT_LIMIT, UNTIL_EVENT_MEMBER, filter_members},
+    plans::{
+        ALL, ALLOW_GAP, BATCH_SIZE, CAUSE, CHECK_SCHEMAS, CHECKPOINT, DELAY, GROUP, LIMIT, MISSED, RATE,
+        StartBody,
+    },
 };
 use crate::{
     answer::{json, json_with, rows},
@@ -28,10 +32,14 @@ use crate::{
 
 /// The members of the body that keeps a plan.
 pub(crate) const KEEP: &[Member] = filter_members![
+    AFTER_EVENT_MEMBER,
+    UNTIL_EVENT_MEMBER,
     ALL,
     LIMIT,
     CHECKPOINT,
     ALLOW_GAP,
+    MISSED,
+    CAUSE,
     Member::new("mark", Shape::Cursor),
     CHECK_SCHEMAS,
     GROUP,
@@ -47,7 +55,7 @@ pub(crate) async fn keep(mut call: Call) -> Answer {
     let body: StartBody = call.json(KEEP).await?;
     let planned = body.plan.planned()?;
     let store = &call.app.store;
-    let groups = body.group.read("group", name::group)?;
+    let groups = body.plan.groups(&body.group)?;
     replay::check_groups(store, &groups).await?;
     let checks = body.plan.check_schemas.unwrap_or(true);
     let manager = match checks {
@@ -56,7 +64,7 @@ pub(crate) async fn keep(mut call: Call) -> Answer {
     };
     let (pace, batch_size) = body.pace()?.resolve(Receiver::Service);
     let all = planned.selection.is_all();
-    let plan = planned.plan(&manager, checks, None).await?;
+    let PlannedReplay { plan, .. } = planned.plan(store, &manager, checks, None).await?;
     let new = NewPlan { target: None, groups, pace, batch_size, all };
     let kept = plans::keep(store, &call.actor(), &call.app.settings, plan, new).await?;
     json_with(StatusCode::CREATED, &KeptPlanDocument::of(&kept, clock().now()))

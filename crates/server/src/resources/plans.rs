@@ -3,7 +3,9 @@
 use domain::ports::ReplayCommand;
 use event_replay::{
     app::{
+        bounds::BoundsRequest,
         documents::{Deleted, ReplayRequestedDocument, ReplayStartedDocument},
+        missed::{MissedCause, MissedRequest},
         replay::{self, PaceRequest, Receiver, ReplaySelection, StopRequest},
         replay_request::{self, PlannedSelection, ReplayRequest},
         replays,
@@ -15,7 +17,7 @@ use serde::Deserialize;
 
 use super::{
     events::cursor,
-    filter::{FilterBody, Texts, filter_members},
+    filter::{AFTER_EVENT_MEMBER, FilterBody, Texts, UNTIL_EVENT_MEMBER, filter_members},
 };
 use crate::{
     answer::{json, json_with},
@@ -30,6 +32,8 @@ pub(super) const ALL: Member = Member::new("all", Shape::Flag);
 pub(super) const LIMIT: Member = Member::new("limit", NUMBER_OF_EVENTS);
 pub(super) const CHECKPOINT: Member = Member::new("checkpoint", Shape::Text);
 pub(super) const ALLOW_GAP: Member = Member::new("allowGap", Shape::Flag);
+pub(super) const MISSED: Member = Member::new("missed", Shape::Group);
+pub(super) const CAUSE: Member = Member::new("cause", Shape::Like("^(start|reset|types)$"));
 pub(super) const CHECK_SCHEMAS: Member = Member::new("checkSchemas", Shape::Flag);
 pub(super) const GROUP: Member = Member::new("group", Shape::Several(&Shape::Group));
 pub(super) const RATE: Member = Member::new("rate", Shape::Rate);
@@ -43,14 +47,28 @@ const SHARE: Shape =
     Shape::Like(r"^([1-9][0-9]{0,17}|([1-9][0-9]?(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9]|100)%)$");
 
 /// The members of the body of a plan.
-pub(crate) const PLAN: &[Member] =
-    filter_members![ALL, LIMIT, CHECKPOINT, ALLOW_GAP, Member::new("mark", Shape::Cursor), CHECK_SCHEMAS,];
-/// The members of the body that starts a replay.
-pub(crate) const START: &[Member] = filter_members![
+pub(crate) const PLAN: &[Member] = filter_members![
+    AFTER_EVENT_MEMBER,
+    UNTIL_EVENT_MEMBER,
     ALL,
     LIMIT,
     CHECKPOINT,
     ALLOW_GAP,
+    MISSED,
+    CAUSE,
+    Member::new("mark", Shape::Cursor),
+    CHECK_SCHEMAS,
+];
+/// The members of the body that starts a replay.
+pub(crate) const START: &[Member] = filter_members![
+    AFTER_EVENT_MEMBER,
+    UNTIL_EVENT_MEMBER,
+    ALL,
+    LIMIT,
+    CHECKPOINT,
+    ALLOW_GAP,
+    MISSED,
+    CAUSE,
     Member::required("mark", Shape::Cursor),
     Member::required("hash", Shape::Text),
     GROUP,
@@ -68,22 +86,64 @@ pub(crate) const PACE: &[Member] = &[RATE, DELAY];
 pub(super) struct PlanBody {
     #[serde(flatten)]
     filter: FilterBody,
+    after_event: Option<String>,
+    until_event: Option<String>,
     pub(super) all: bool,
     limit: Option<Whole>,
     checkpoint: Option<String>,
     allow_gap: bool,
+    missed: Option<String>,
+    cause: Option<String>,
     mark: Option<String>,
     pub(super) check_schemas: Option<bool>,
 }
 
 impl PlanBody {
+    fn bounds(&self) -> Result<BoundsRequest, Problem> {
+        let event = |member: Member, text: &Option<String>| {
+            text.as_deref().map(name::name).transpose().map_err(|error| bad(member.name, &error))
+        };
+        Ok(BoundsRequest {
+            after: event(AFTER_EVENT_MEMBER, &self.after_event)?,
+            until: event(UNTIL_EVENT_MEMBER, &self.until_event)?,
+        })
+    }
+
+    fn cause(&self) -> Result<Option<MissedCause>, Problem> {
+        let known = |name: &String| {
+            MissedCause::of_name(name).ok_or_else(|| bad("cause", "a cause is start, reset or types"))
+        };
+        self.cause.as_ref().map(known).transpose()
+    }
+
+    /// Returns the groups of a replay of this plan: the named ones, or the group that missed the events.
+    pub(super) fn groups(&self, named: &Texts) -> Result<Vec<String>, Problem> {
+        let named = named.read("group", name::group)?;
+        match &self.missed {
+            None => Ok(named),
+            Some(group) if named.iter().all(|named| named == group) => Ok(vec![group.clone()]),
+            Some(_) => Err(contradiction("group", "it is another group than missed; leave it out")),
+        }
+    }
+
     pub(super) fn planned(&self) -> Result<PlannedSelection, Problem> {
         let filter = self.filter.filter()?;
-        let selection = match &self.checkpoint {
-            None => ReplaySelection::Slice { filter, all: self.all },
-            Some(checkpoint) => ReplaySelection::Recovery {
+        let bounds = self.bounds()?;
+        let selection = match (&self.missed, &self.checkpoint) {
+            (Some(_), Some(_)) => {
+                return Err(contradiction("missed", "it is given beside checkpoint; leave one of them out"));
+            }
+            (Some(group), None) => ReplaySelection::Missed(MissedRequest {
+                group: name::group(group).map_err(|error| bad("missed", &error))?,
+                cause: self.cause()?,
+                filter,
+                bounds,
+            }),
+            (None, None) => ReplaySelection::Slice { filter, bounds, all: self.all },
+            (None, Some(checkpoint)) => ReplaySelection::Recovery {
                 checkpoint: checkpoint.clone(),
                 filter,
+                bounds,
                 allow_gap: self.allow_gap,
             },
         };
@@ -107,8 +167,8 @@ pub(crate) async fn plan(mut call: Call) -> Answer {
         true => replay::manager_with_schemas(store, &call.app.settings).await?,
         false => replay::manager_with_upcasters(store, &call.app.settings)?,
     };
-    let plan = planned.plan(&manager, checks, None).await?;
-    json(&plan.dry_run())
+    let planned = planned.plan(store, &manager, checks, None).await?;
+    json(&planned.document())
 }
 
 #[derive(Default, Deserialize)]
@@ -186,7 +246,7 @@ pub(crate) async fn start(mut call: Call) -> Answer {
     let request = ReplayRequest {
         planned: body.plan.planned()?,
         hash: hash.clone(),
-        groups: body.group.read("group", name::group)?,
+        groups: body.plan.groups(&body.group)?,
         pace: body.pace()?,
         stops: body.stops()?,
     };

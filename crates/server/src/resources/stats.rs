@@ -24,7 +24,8 @@ pub(crate) const BY: Parameter =
 /// Handles `GET /v1/stats`: counts the events that match a filter.
 pub(crate) async fn show(call: Call) -> Answer {
     let wanted = filter::of_query(&call.query)?;
-    json(&app::stats::stats(&call.app.store, &call.app.settings, wanted, None).await?)
+    let bounds = filter::bounds_of_query(&call.query)?.resolve(&call.app.store).await?;
+    json(&app::stats::stats(&call.app.store, &call.app.settings, wanted, &bounds, None).await?)
 }
 
 /// Handles `GET /v1/events/histogram`: counts the events that match a filter over time.
@@ -35,5 +36,6 @@ pub(crate) async fn histogram(call: Call) -> Answer {
         .read(INTERVAL.name, number::duration)?
         .ok_or_else(|| Problem::new(Code::BadParameter, "interval: it is missing").hint("add interval=1h"))?;
     let by = call.query.choice(BY.name, &[("type", HistogramBy::Type), ("source", HistogramBy::Source)])?;
-    json(&app::histogram::histogram(&call.app.store, wanted, interval, by).await?)
+    let bounds = filter::bounds_of_query(&call.query)?.resolve(&call.app.store).await?;
+    json(&app::histogram::histogram(&call.app.store, wanted, &bounds, interval, by).await?)
 }

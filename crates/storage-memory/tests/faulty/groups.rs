@@ -7,7 +7,7 @@ use domain::{
     Cursor, StoredEvent,
     group::{
         BlockedKey, EventDelivery, GroupPause, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneOrigin,
-        LaneProgress, Lease, NewLaneBatch, Pending, SegmentState,
+        LaneProgress, Lease, NewLaneBatch, PassedEvents, Pending, SegmentState,
     },
     ports::{
         CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases,
@@ -121,6 +121,17 @@ impl GroupStore for Faulty {
             found.iter_mut().flatten().for_each(|delivery| delivery.dead_letter = None);
         }
         Ok(found)
+    }
+
+    async fn passed(&self, name: &str) -> Result<Option<Vec<PassedEvents>>, GroupStoreError> {
+        let mut parts = self.store.passed(name).await?;
+        if self.fault == Fault::SkipsClaimedEvents {
+            for passed in parts.iter_mut().flatten() {
+                let before_start = passed.before_start;
+                passed.skipped.iter_mut().for_each(|range| range.after = before_start);
+            }
+        }
+        Ok(parts)
     }
 
     async fn blocked_keys(

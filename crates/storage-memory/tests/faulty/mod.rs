@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     IgnoresReplayHolds,
     /// No gap is reported after a trim has removed events of a group.
     LosesGaps,
+    /// Resets skip events that consumers have claimed.
+    SkipsClaimedEvents,
     /// The number of pending events is the lag of the slowest segment, with events of any type.
     CountsTheLag,
     /// Deliveries are returned without their dead letters.

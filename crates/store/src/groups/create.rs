@@ -8,19 +8,22 @@
 
 use domain::{
     Cursor, StorageFailure,
-    group::{GroupKey, GroupRecord, GroupSpec},
+    group::{GroupKey, GroupRecord, GroupSpec, PassedEvents},
     ports::{
         GroupStoreError, MadeGroup,
-        engine::{Guard, RowId, SpaceKind, Transaction},
+        engine::{Guard, Read, RowId, Snapshot, SpaceKind, Transaction},
     },
 };
 
-use super::record::{Group, GroupRow, OF_GROUP, instant_value, segment_value};
+use super::{
+    record::{Group, GroupRow, OF_GROUP, cursor_and_claim, instant_value, segment_value},
+    status::blocked_keys,
+};
 use crate::{
     Store,
     partition::Partition,
     retry::OptimisticRetry,
-    rows::{HOLDS, by_segment, counter, from_json, named, of, of_segment, redrives},
+    rows::{HOLDS, Rows, by_segment, counter, from_json, named, of, of_segment, read_values, redrives},
 };
 
 /// The state of a group's name in partition 0.
@@ -168,14 +171,15 @@ impl Store {
         }
     }
 
-    /// Restores the part of a group in a partition that has lost it. Fails if the group no longer exists.
+    /// Restores the part of a group in a partition that has lost it. Fails if the group no longer exists. The events that
+    /// the lost part had passed are then unknown.
     pub(super) async fn mend_group(
         &self,
         partition: Partition<'_>,
         name: &str,
     ) -> Result<(), GroupStoreError> {
         match self.first().group(name).await? {
-            Some(group) => Ok(self.make_part(partition, &group.row).await?),
+            Some(group) => Ok(self.make_part(partition, &restored(&group.row)).await?),
             None => Err(GroupStoreError::NoGroup(name.to_owned())),
         }
     }
@@ -190,7 +194,8 @@ impl Store {
         let name = &row.spec.name;
         let group = named(SpaceKind::Group, name);
         let mut transaction = Transaction::durable();
-        let value = GroupRow { began_after: mark, ..row.clone() }.to_value()?;
+        let passed = row.passed.as_ref().map(|_| PassedEvents::of_new_group(mark));
+        let value = GroupRow { began_after: mark, passed, ..row.clone() }.to_value()?;
         transaction.guard(Guard::Absent(group.clone())).put(group, value);
         transaction.put(named(SpaceKind::Incarnation, name), row.incarnation.as_bytes());
         transaction.put(named(SpaceKind::GroupSeen, name), instant_value(row.created));
@@ -222,27 +227,50 @@ impl Store {
             return Err(GroupStoreError::Differs { name, existing });
         }
         for partition in self.others().rev() {
-            self.make_part(partition, &group.row).await?;
+            self.make_part(partition, &restored(&group.row)).await?;
         }
         let name = &spec.name;
         for partition in self.partitions().rev() {
-            let decision = |mut found| {
+            let known = match partition.number {
+                0 => Some(group.clone()),
+                _ => partition.group(name).await?,
+            };
+            // The segments and the blocked keys are read only for a change. If they were not read, no event counts as
+            // passed.
+            let reads = match known.filter(|known| known.row.spec.types != spec.types) {
+                Some(known) => self.reads_of_passed(partition, &known.row),
+                None => Group::reads(name).to_vec(),
+            };
+            let decision = |mut found: Snapshot| {
                 let part = Group::of(name, &mut found)?.filter(|part| part.is_of(&group.row));
                 let Some(mut part) = part else { return Ok((None, None)) };
                 if part.row.spec.types == spec.types {
                     return Ok((Some(part.record()), None));
+                }
+                let segments = part.row.segments(partition.number, self.partition_count()).count();
+                if let Some(passed) = &mut part.row.passed {
+                    let through = passed_by_all(&mut found, segments)?;
+                    passed.change_types(part.row.spec.types.clone(), through);
                 }
                 let mut transaction = Transaction::durable();
                 part.row.spec.types.clone_from(&spec.types);
                 part.replace(&mut transaction, &part.row)?;
                 Ok::<_, StorageFailure>((Some(part.record()), Some(transaction)))
             };
-            let record = partition.decide(&Group::reads(name), decision).await?;
+            let record = partition.decide(&reads, decision).await?;
             if record.is_none() || partition.number == 0 {
                 return Ok(record);
             }
         }
         Ok(None)
+    }
+
+    /// Returns the reads of a group, followed by the reads of its segments and of the blocked keys of each segment.
+    fn reads_of_passed(&self, partition: Partition<'_>, row: &GroupRow) -> Vec<Read> {
+        let name = &row.spec.name;
+        let segments = row.segments(partition.number, self.partition_count());
+        let blocked = segments.map(|segment| Read::all(of_segment(SpaceKind::Blocked, name, segment)));
+        reads_with_segments(name).into_iter().chain(blocked).collect()
     }
 
     /// Deletes a group, from partition 0 on. Without its row in partition 0 the group does not exist, even if other
@@ -322,14 +350,24 @@ impl Store {
         name: &str,
         marks: &[u64],
     ) -> Result<bool, StorageFailure> {
-        let decision = |mut found| {
+        let decision = |mut found: Snapshot| {
             let Some(group) = Group::of(name, &mut found)? else { return Ok((false, None)) };
             let keeps_marks = partition.number == 0 && !self.is_single();
             let kept = if keeps_marks { marks.to_vec() } else { Vec::new() };
             let mark = marks.get(usize::from(partition.number)).copied().unwrap_or(0);
-            let row = GroupRow { gaps: Vec::new(), marks: kept, began_after: mark, ..group.row.clone() };
+            let segments = found.range();
+            let passed = passed_by_reset(&group.row, &segments, mark)?;
+            let row =
+                GroupRow { gaps: Vec::new(), marks: kept, began_after: mark, passed, ..group.row.clone() };
             let mut transaction = Transaction::durable();
             group.replace(&mut transaction, &row)?;
+            if row.passed.is_some() {
+                // A claim that is committed meanwhile would be left out of the events that were read.
+                for (key, value) in segments {
+                    let segment = of(SpaceKind::Segment, name).into_row(key);
+                    transaction.guard(Guard::Is(segment, value));
+                }
+            }
             for kind in [SpaceKind::Fence, SpaceKind::Lease] {
                 transaction.clear(of(kind, name));
             }
@@ -339,8 +377,48 @@ impl Store {
             self.place_segments(&mut transaction, partition, &row, mark);
             Ok::<_, StorageFailure>((true, Some(transaction)))
         };
-        partition.decide(&Group::reads(name), decision).await
+        partition.decide(&reads_with_segments(name), decision).await
     }
+}
+
+/// Returns the reads of a group, followed by the read of its segments.
+fn reads_with_segments(name: &str) -> Vec<Read> {
+    let segments = Read::all(of(SpaceKind::Segment, name));
+    Group::reads(name).into_iter().chain([segments]).collect()
+}
+
+/// Returns the sequence up to which every segment has passed the log, and before the events of blocked keys. The group
+/// reads the later events of a blocked key again. Cursors only rise, and so do the events of blocked keys, so a
+/// transaction needs no guard for them.
+fn passed_by_all(found: &mut Snapshot, segments: usize) -> Result<u64, StorageFailure> {
+    let cursors = read_values(found.range(), cursor_and_claim)?.into_iter();
+    let mut through = cursors.map(|(cursor, _)| cursor).min().unwrap_or(0);
+    for _ in 0..segments {
+        let first = blocked_keys(found.range())?.first().map(|row| row.position);
+        through = first.map_or(through, |first| through.min(first.saturating_sub(1)));
+    }
+    Ok(through)
+}
+
+/// Returns the row from which a lost part of a group is restored.
+fn restored(row: &GroupRow) -> GroupRow {
+    GroupRow { passed: None, ..row.clone() }
+}
+
+/// Returns the events that a group has passed without delivering them, after a reset to a mark.
+fn passed_by_reset(
+    row: &GroupRow,
+    segments: &Rows,
+    mark: u64,
+) -> Result<Option<PassedEvents>, StorageFailure> {
+    let Some(mut passed) = row.passed.clone() else { return Ok(None) };
+    let mut read_to = None;
+    for (_, value) in segments {
+        let (_, claimed_to) = cursor_and_claim(value)?;
+        read_to = read_to.max(Some(claimed_to).filter(|claimed_to| *claimed_to > row.began_after));
+    }
+    passed.reset(mark, read_to);
+    Ok(Some(passed))
 }
 
 /// Returns the starting position of a group in a partition, as the group's row states it.

@@ -2,7 +2,7 @@
 
 use domain::{
     StorageFailure,
-    group::{Gap, GroupRecord, GroupSpec, LaneBatch, LaneOrigin, LaneProgress},
+    group::{Gap, GroupRecord, GroupSpec, LaneBatch, LaneOrigin, LaneProgress, PassedEvents},
     ports::engine::{Guard, Read, RowId, Snapshot, Space, SpaceKind, Transaction},
 };
 use jiff::Timestamp;
@@ -40,12 +40,17 @@ pub(crate) struct GroupRow {
     /// The starting position of the group in this partition, or the position of its last reset.
     #[serde(default)]
     pub(crate) began_after: u64,
+    /// The events of this partition that the group passed and did not deliver. None if the partition has lost its part
+    /// of the group, or if an older version created the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) passed: Option<PassedEvents>,
 }
 
 impl GroupRow {
     pub(crate) fn new(spec: &GroupSpec, created: Timestamp, marks: Vec<u64>) -> Self {
         let incarnation = format!("{:016x}", fastrand::u64(..));
-        Self { spec: spec.clone(), created, incarnation, gaps: Vec::new(), marks, began_after: 0 }
+        let passed = Some(PassedEvents::default());
+        Self { spec: spec.clone(), created, incarnation, gaps: Vec::new(), marks, began_after: 0, passed }
     }
 
     pub(crate) fn to_value(&self) -> Result<Vec<u8>, StorageFailure> {

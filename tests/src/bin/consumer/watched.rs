@@ -11,7 +11,7 @@ use domain::{
     StorageFailure, StoredEvent,
     group::{
         BlockedKey, EventDelivery, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch,
-        Pending,
+        PassedEvents, Pending,
     },
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
@@ -132,6 +132,10 @@ impl GroupStore for Watched {
 
     async fn make_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<MadeGroup, GroupStoreError> {
         self.inner.make_group(spec, at).await
+    }
+
+    async fn passed(&self, name: &str) -> Result<Option<Vec<PassedEvents>>, GroupStoreError> {
+        self.inner.passed(name).await
     }
 
     async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {

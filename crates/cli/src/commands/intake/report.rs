@@ -118,11 +118,15 @@ impl Report {
     }
 
     fn errors(&self) -> Vec<LineErrorDocument<'_>> {
-        let errors = self.publish.sum().errors.iter().map(|error| LineErrorDocument {
+        self.publish.sum().errors.iter().map(|error| self.error(error)).collect()
+    }
+
+    /// Returns the document of an error, with its input file and its line number there.
+    pub(super) fn error(&self, error: &LineError) -> LineErrorDocument<'_> {
+        LineErrorDocument {
             file: self.file(error.line),
             error: LineError { line: error.line % INPUT_STRIDE, ..error.clone() },
-        });
-        errors.collect()
+        }
     }
 
     /// Events that are not valid. A second event with the same id and other content counts as not valid.

@@ -6,6 +6,7 @@ use event_replay::{
         clock,
         plans::{self, KeptPlan, NewPlan, PlanState},
         replay::{self, ReplaySelection, check_groups},
+        replay_request::PlannedReplay,
     },
 };
 
@@ -30,7 +31,7 @@ pub(super) async fn keep(
         false => replay::manager_with_upcasters(&stores, &cx.settings)?,
     };
     let all = selection.is_all();
-    let plan = plan::plan(&manager, selection, args, cx).await?;
+    let PlannedReplay { plan, .. } = plan::plan(&stores, &manager, selection, args, cx).await?;
     let options = speed::options(args, target, all, cx);
     let new = NewPlan {
         target: (!matches!(target, Target::Groups)).then(|| target.to_string()),

@@ -1,7 +1,14 @@
 //! Creates and prints the plan of a replay.
 
 use domain::Filter;
-use event_replay::app::replay::ReplaySelection;
+use event_replay::{
+    StoreHandle,
+    app::{
+        missed::Missed,
+        replay::ReplaySelection,
+        replay_request::{PlannedReplay, PlannedSelection},
+    },
+};
 use replay::{Plan, PlanUpcasts, ReplayManager};
 
 use super::{counts::print_counts, run_args::RunArgs};
@@ -19,16 +26,22 @@ use crate::{
 
 /// Creates the plan. Warns about damaged events, which the plan omits.
 pub(super) async fn plan(
+    stores: &StoreHandle,
     manager: &ReplayManager,
     selection: ReplaySelection,
     args: &RunArgs,
     cx: &Context<'_>,
-) -> Result<Plan, CliError> {
+) -> Result<PlannedReplay, CliError> {
     say_range(selection.filter(), cx);
     let bar = cx.printer.bar("planning", Some(0));
     let progress = Some(bar.callback());
-    let plan = selection.plan(manager, args.limit, args.checks_schemas(), progress).await?;
+    let selected = PlannedSelection { selection, limit: args.limit, mark: None };
+    let planned = selected.plan(stores, manager, args.checks_schemas(), progress).await?;
     bar.clear();
+    if let Some(missed) = &planned.missed {
+        say_missed(missed, cx);
+    }
+    let plan = &planned.plan;
     if plan.corrupt > 0 {
         cx.printer.warn(&format!(
             "{} not in the plan; `event-replay verify` says what is damaged",
@@ -39,7 +52,23 @@ pub(super) async fn plan(
             )
         ));
     }
-    Ok(plan)
+    Ok(planned)
+}
+
+/// Prints the events that the group missed, by cause.
+fn say_missed(missed: &Missed, cx: &Context<'_>) {
+    let group = escape::line(&missed.group);
+    let parts: Vec<String> = missed.parts.iter().map(|part| part.describe()).collect();
+    cx.printer.say(&match parts.is_empty() {
+        true => format!("group {group} missed no stored event that is known"),
+        false => format!("group {group} missed: {}", escape::line(&parts.join(", "))),
+    });
+    if !missed.gaps.is_empty() {
+        cx.printer.warn(&format!(
+            "retention removed events before group {group} had passed them; no replay can send them \
+             (`event-replay groups show {group}` lists the gaps)"
+        ));
+    }
 }
 
 /// Prints the time range of the filter. Relative times such as `2h` are resolved when the flags are parsed.
@@ -74,9 +103,10 @@ fn upcast_words(upcasts: &PlanUpcasts) -> String {
 }
 
 /// Prints the plan in the output format.
-pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+pub(super) fn print_plan(planned: &PlannedReplay, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let plan = &planned.plan;
     if cx.printer.format() != Format::Table {
-        cx.printer.json(&plan.dry_run())?;
+        cx.printer.json(&planned.document())?;
         return Ok(exit_of_plan(plan));
     }
     print_counted(plan, cx)?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use event_replay::{
     Access,
-    app::{replay::ReplaySelection, replays},
+    app::{bounds::BoundsRequest, replay::ReplaySelection, replays},
 };
 
 use crate::{
@@ -52,5 +52,7 @@ pub(super) async fn run(args: RetryArgs, cx: &mut Context<'_>) -> Result<Exit, C
         }
     }
     cx.printer.say(&format!("{} failed in replay {}", count(failed.events, "event"), failed.id));
-    replaying::run(ReplaySelection::Slice { filter: failed.filter, all: false }, &run, cx).await
+    let selection =
+        ReplaySelection::Slice { filter: failed.filter, bounds: BoundsRequest::default(), all: false };
+    replaying::run(selection, &run, cx).await
 }

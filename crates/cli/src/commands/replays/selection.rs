@@ -14,7 +14,7 @@ pub(super) fn which(replay: &ReplaySummary) -> String {
     let mut flags = flags(replay.filter.as_object().unwrap_or(&none));
     let begin = match (&replay.checkpoint, &replay.after) {
         (Some(name), _) => format!("recover {}", word(name)),
-        (None, Some(_)) => "events after a checkpoint".to_owned(),
+        (None, Some(_)) => "events after a place in the log".to_owned(),
         (None, None) if flags.is_empty() => "all".to_owned(),
         (None, None) => String::new(),
     };

@@ -10,7 +10,7 @@ use domain::{
 use jiff::Timestamp;
 
 use crate::{
-    app::{error::AppError, walk::EventWalk},
+    app::{bounds::Bounds, error::AppError, walk::EventWalk},
     handle::StoreHandle,
 };
 
@@ -36,9 +36,11 @@ impl Counted {
         store: &StoreHandle,
         info: &StoreInfo,
         filter: Filter,
+        bounds: &Bounds,
         progress: Option<&ProgressCallback>,
     ) -> Result<Self, AppError> {
         if filter.is_everything()
+            && bounds.is_empty()
             && let Some(tally) = store.event_counts().await?
         {
             return Ok(Self {
@@ -50,7 +52,7 @@ impl Counted {
                 tally,
             });
         }
-        scan(store, info, filter, progress).await
+        scan(store, info, filter, bounds, progress).await
     }
 
     /// Returns the counts by one figure. Beyond [`MOST_LABELS`] labels, the smallest counts are added up under
@@ -82,12 +84,14 @@ async fn scan(
     store: &StoreHandle,
     info: &StoreInfo,
     filter: Filter,
+    bounds: &Bounds,
     progress: Option<&ProgressCallback>,
 ) -> Result<Counted, AppError> {
     let reached = |cursor: &Cursor| cursor.sequences.iter().fold(0, |sum: u64, at| sum.saturating_add(*at));
     let total = reached(&info.head);
     let events: Arc<_> = store.ports().clone();
-    let mut walk = EventWalk::new(events, filter, Order::OldestFirst, None).until(Some(info.head.clone()));
+    let walk = EventWalk::new(events, filter, Order::OldestFirst, None).until(Some(info.head.clone()));
+    let mut walk = walk.within(bounds);
     let mut counted = Counted::default();
     while let Some(page) = walk.page().await? {
         for stored in &page.events {
