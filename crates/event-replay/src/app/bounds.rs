@@ -206,7 +206,7 @@ mod tests {
             let mark = mark_of(store, &info, Some(id)).await.unwrap();
             assert_eq!(ids(store, None, mark.clone()).await, all[..=at], "until {id}");
             assert_eq!(ids(store, mark.clone(), None).await, all[at + 1..], "after {id}");
-            let position = store.get(&[id.clone()]).await.unwrap()[0].position.to_string();
+            let position = store.get(std::slice::from_ref(id)).await.unwrap()[0].position.to_string();
             assert_eq!(mark_of(store, &info, Some(&position)).await.unwrap(), mark);
         }
     }
