@@ -106,7 +106,6 @@ pub(crate) async fn run(args: CompareArgs, cx: &mut Context<'_>) -> Result<Exit,
         }
     };
     bar.clear();
-    let (old_name, new_name) = (old.name(), new.name());
     old.close().await;
     new.close().await;
     stores.close().await;
@@ -114,23 +113,24 @@ pub(crate) async fn run(args: CompareArgs, cx: &mut Context<'_>) -> Result<Exit,
         Format::Json | Format::Ndjson => cx.printer.json(&report)?,
         Format::Table => print(&report, cx)?,
     }
-    exit_of(&report, [&old_name, &new_name], cx)
+    exit_of(&report, cx)
 }
 
 /// Returns the exit code of a complete comparison, or the reason for its early end.
-fn exit_of(report: &Comparison, [old, new]: [&str; 2], cx: &Context<'_>) -> Result<Exit, CliError> {
+fn exit_of(report: &Comparison, cx: &Context<'_>) -> Result<Exit, CliError> {
     let done = count(report.compared, "event");
-    let unreachable = |side: &str, name: &str, error: &str| {
-        CliError::failed(format!("{side} {name} cannot be reached: {error}; compared {done} before"))
-            .hint("check that it runs, then compare again; the report above has the events before")
+    // The error names the target, and says how it failed.
+    let unreachable = |argument: &str, error: &str| {
+        CliError::failed(format!("{argument}: {error}; compared {done} before"))
+            .hint("check that the target runs, then compare again; the report has the events before")
     };
     match &report.ended {
         ComparisonEnd::Completed => {}
         ComparisonEnd::Interrupted => {
             return Err(CliError::failed(format!("the comparison was interrupted after {done}")));
         }
-        ComparisonEnd::OldUnreachable(error) => return Err(unreachable("OLD", old, error)),
-        ComparisonEnd::NewUnreachable(error) => return Err(unreachable("NEW", new, error)),
+        ComparisonEnd::OldUnreachable(error) => return Err(unreachable("OLD", error)),
+        ComparisonEnd::NewUnreachable(error) => return Err(unreachable("NEW", error)),
     }
     if report.corrupt > 0 {
         cx.printer.warn(&format!(

@@ -19,7 +19,7 @@ use crate::{args::filter, complete, context::Context, errors::CliError, exit::Ex
 pub(super) struct FoldArgs {
     /// The entity: user=user-123 is every event with userId `user-123`.
     #[arg(value_name = "KIND=ID", value_parser = filter::entity, add = complete::entities())]
-    pub(super) entity: Entity,
+    entity: Entity,
     /// Only events of this type; `*` stands for any characters.
     #[arg(long = "type", value_name = "TYPE", value_parser = filter::name, add = complete::types())]
     types: Vec<String>,

@@ -25,8 +25,8 @@ use crate::{
   event-replay state user=user-123 --fold \"jq -s 'map(.type)'\"
 
 The state is folded from the events that name the entity, in log order. The `data` of each event is
-merged into the state as a JSON Merge Patch (RFC 7396): its members replace those of the state, null
-removes a member, and objects are merged. With --fold a command decides. It gets the events as
+merged into the state as a JSON Merge Patch (RFC 7396): a member replaces the member of the state,
+and null removes it. Objects are merged. With --fold a command decides. It gets the events as
 `export` prints them. A command that fails is an error.")]
 pub(crate) struct StateArgs {
     #[command(flatten)]

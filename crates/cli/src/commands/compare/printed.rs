@@ -6,7 +6,7 @@ use crate::{
     context::Context,
     errors::CliError,
     output::{
-        change, escape,
+        change,
         plural::{count, grouped, of},
         table::{Cell, Table, number, text},
     },
@@ -46,7 +46,7 @@ pub(super) fn print(report: &Comparison, cx: &mut Context<'_>) -> Result<(), Cli
 
 fn print_event(event: &EventDifferences, cx: &mut Context<'_>) -> Result<(), CliError> {
     let EventDifferences { event_id, event_type, position, differences, total_differences } = event;
-    cx.printer.line(&format!("{} ({}) at {position}", escape::line(event_id), escape::line(event_type)))?;
+    cx.printer.line(&format!("{event_id} ({event_type}) at {position}"))?;
     for found in differences {
         let line = change::line(&found.pointer, found.old.as_ref(), found.new.as_ref())?;
         cx.printer.styled(&format!("  {line}\n"))?;

@@ -11,7 +11,6 @@ use crate::{
 /// A target that is not open yet.
 pub(super) struct Side {
     argument: &'static str,
-    name: String,
     kind: Kind,
 }
 
@@ -27,22 +26,21 @@ impl Side {
         if Target::tells_password(text) {
             cx.printer.warn(&password_warning(argument));
         }
-        let name = target.to_string();
         let kind = match target {
             Target::Exec(command) => Kind::Exec(command.with_captured_stdout()),
             Target::Http(endpoint) => Kind::Http(endpoint),
-            Target::Groups | Target::Stdout => {
-                return Err(CliError::usage(format!("{argument}: {name} gives no answers to compare"))
+            target @ (Target::Groups | Target::Stdout) => {
+                return Err(CliError::usage(format!("{argument}: {target} gives no answers to compare"))
                     .hint("name exec:COMMAND, exec1:COMMAND, or an http:// or https:// URL"));
             }
         };
-        Ok(Self { argument, name, kind })
+        Ok(Self { argument, kind })
     }
 
     /// Opens the target. A command is started. An endpoint is not called yet.
     pub(super) fn open(self, cx: &Context<'_>) -> Result<OpenSide, CliError> {
         let timeout = cx.settings.handler_timeout;
-        let Self { argument, name, kind } = self;
+        let Self { argument, kind } = self;
         let unusable = |error: &dyn std::error::Error| {
             CliError::failed(format!("{argument}: {}", with_causes(error)))
                 .hint("check the program, its path, and the certificates of this machine")
@@ -61,7 +59,7 @@ impl Side {
             Opened::Exec(exec) => Some(exec.notices()),
             Opened::Http(_) => None,
         };
-        Ok(OpenSide { argument, name, target, notices })
+        Ok(OpenSide { argument, target, notices })
     }
 }
 
@@ -73,17 +71,11 @@ enum Opened {
 /// A target that is open.
 pub(super) struct OpenSide {
     argument: &'static str,
-    name: String,
     target: Opened,
     notices: Option<ExecNotices>,
 }
 
 impl OpenSide {
-    /// Returns the name of the target without its secrets.
-    pub(super) fn name(&self) -> String {
-        self.name.clone()
-    }
-
     /// Returns the target.
     pub(super) fn target(&self) -> &dyn AnsweringTarget {
         match &self.target {
