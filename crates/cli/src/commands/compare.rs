@@ -99,7 +99,11 @@ pub(crate) async fn run(args: CompareArgs, cx: &mut Context<'_>) -> Result<Exit,
                 notice = old.notice() => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 notice = new.notice() => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 () = interrupts.next() => match cancel.is_cancelled() {
-                    false => cancel.cancel(),
+                    false => {
+                        cancel.cancel();
+                        let said = "ending after the current event; Ctrl-C again ends at once";
+                        bar.handle().suspend(|| cx.printer.say(said));
+                    }
                     true => return Err(CliError::failed("ended at once; the event in flight is not compared")),
                 },
             }
@@ -127,7 +131,8 @@ fn exit_of(report: &Comparison, cx: &Context<'_>) -> Result<Exit, CliError> {
     match &report.ended {
         ComparisonEnd::Completed => {}
         ComparisonEnd::Interrupted => {
-            return Err(CliError::failed(format!("the comparison was interrupted after {done}")));
+            return Err(CliError::failed(format!("the comparison was interrupted after {done}"))
+                .hint("the report has the events before"));
         }
         ComparisonEnd::OldUnreachable(error) => return Err(unreachable("OLD", error)),
         ComparisonEnd::NewUnreachable(error) => return Err(unreachable("NEW", error)),
