@@ -1,8 +1,8 @@
 //! Shadow replays: each event goes to two targets, and their answers are compared.
 //!
 //! Both targets get the same line or body at the same time, and each gets the events in log order. An event is sent
-//! once, because a repeated attempt would hide a failed answer. The store is only read: there is no record of the replay, and no
-//! replay count rises.
+//! once, because a repeated attempt would hide a failed answer. The store is only read: there is no record of the
+//! replay, and no replay count rises.
 
 mod answers;
 mod report;
@@ -47,8 +47,8 @@ pub struct ComparedTargets<'a> {
     pub new: &'a dyn AnsweringTarget,
 }
 
-/// Sends the selected events to both targets, and compares their answers. `progress` gets the number of compared events.
-/// The comparison ends after the current event if it is cancelled, or if a target cannot be reached.
+/// Sends the selected events to both targets, and compares their answers. `progress` gets the number of compared
+/// events. The comparison ends after the current event if it is cancelled, or if a target cannot be reached.
 ///
 /// # Errors
 /// Returns [`AppError`] when the comparison is of all events without permission, when the pace is not valid, or when
