@@ -258,7 +258,8 @@ fn expected(events: &[Value], member: &str, id: &str, until: Option<&str>) -> (u
         until.is_none_or(|until| own <= until)
     };
     let chosen: Vec<&Value> = events.iter().filter(names).filter(is_before).collect();
-    let state = chosen.iter().fold(json!({}), |state, event| merged(&state, &event["data"]));
+    let data = chosen.iter().map(|event| &event["data"]).filter(|data| !data.is_null());
+    let state = data.fold(json!({}), |state, data| merged(&state, data));
     (chosen.len() as u64, state)
 }
 
