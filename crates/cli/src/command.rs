@@ -6,11 +6,11 @@ use clap::Subcommand;
 use crate::commands::serve;
 use crate::{
     commands::{
-        audit, backup, checkpoint, checkpoints, completions, config_show, consume, contexts, dead_letters,
-        demo, diagnose, erase, explain, export, groups, health, help, histogram, import, init, list, man,
-        migrate, plans, publish, recover, replay, replay_correlation, replay_user, replays, restore,
-        scheduled, schemas, show, stats, tail, tokens, trace, trim, validate, validate_schemas, verify,
-        version,
+        audit, backup, checkpoint, checkpoints, compare, completions, config_show, consume, contexts,
+        dead_letters, demo, diagnose, diff, erase, explain, export, groups, health, help, histogram, import,
+        init, list, man, migrate, plans, publish, recover, replay, replay_correlation, replay_user, replays,
+        restore, scheduled, schemas, show, state, stats, tail, tokens, trace, trim, validate,
+        validate_schemas, verify, version,
     },
     context::Context,
     errors::CliError,
@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Tail(tail::TailArgs),
     /// Show what a workflow's events led to, and what each group did with them
     Trace(trace::TraceArgs),
+    /// Show the state of an entity at a moment
+    State(state::StateArgs),
+    /// Compare the states of an entity at two moments
+    Diff(diff::DiffArgs),
     /// Count what is stored
     Stats(stats::StatsArgs),
     /// Count events over time
@@ -56,6 +60,8 @@ pub(crate) enum Command {
     ReplayCorrelation(replay_correlation::ReplayCorrelationArgs),
     /// Replay everything that names a user
     ReplayUser(replay_user::ReplayUserArgs),
+    /// Send events to two targets, and compare their answers
+    Compare(compare::CompareArgs),
     /// Manage replays: watch, pause, resume, cancel
     #[command(subcommand)]
     Replays(replays::ReplaysCommand),
@@ -148,6 +154,8 @@ pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, 
         Command::Show(args) => show::run(args, cx).await,
         Command::Tail(args) => tail::run(args, cx).await,
         Command::Trace(args) => trace::run(args, cx).await,
+        Command::State(args) => state::run(args, cx).await,
+        Command::Diff(args) => diff::run(args, cx).await,
         Command::Stats(args) => stats::run(args, cx).await,
         Command::Histogram(args) => histogram::run(args, cx).await,
         Command::Export(args) => export::run(args, cx).await,
@@ -158,6 +166,7 @@ pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, 
         Command::Replay(args) => replay::run(args, cx).await,
         Command::ReplayCorrelation(args) => replay_correlation::run(args, cx).await,
         Command::ReplayUser(args) => replay_user::run(args, cx).await,
+        Command::Compare(args) => compare::run(args, cx).await,
         Command::Replays(command) => replays::run(command, cx).await,
         Command::Plans(command) => plans::run(command, cx).await,
         Command::Checkpoint(args) => checkpoint::run(args, cx).await,

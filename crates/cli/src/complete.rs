@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, ffi::OsStr, sync::Arc, time::Duration};
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use domain::{
-    DeadLetterState, Filter,
+    DeadLetterState, Filter, StoredEvent,
     ports::{DeadLetterQuery, Order, ReadRequest},
 };
 use event_replay::{
@@ -16,7 +16,7 @@ use event_replay::{
 
 /// The time limit for the store.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The number of newest events that are searched for sources.
+/// The number of newest events that are searched for sources and entities.
 const EVENTS: usize = 1000;
 /// Ids that are offered at most, newest first.
 const IDS: usize = 200;
@@ -74,12 +74,23 @@ pub(crate) fn types() -> ArgValueCompleter {
 /// Completes sources of the newest events.
 pub(crate) fn sources() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| {
-        let mut request = ReadRequest::new(Arc::<Filter>::default(), EVENTS);
-        request.order = Order::NewestFirst;
-        let newest = store.read(&request).await?.events;
+        let newest = newest(store).await?;
         let sources: BTreeSet<String> =
             newest.iter().map(|stored| stored.event.source().to_owned()).collect();
         Ok(sources.into_iter().collect())
+    })
+}
+
+/// Completes entities of the newest events, as `KIND=ID`.
+pub(crate) fn entities() -> ArgValueCompleter {
+    of(async |store: &StoreHandle, _: &Settings| {
+        let newest = newest(store).await?;
+        let entities: BTreeSet<String> = newest
+            .iter()
+            .flat_map(|stored| stored.event.entities())
+            .map(|(kind, id)| format!("{kind}={id}"))
+            .collect();
+        Ok(entities.into_iter().collect())
     })
 }
 
@@ -89,6 +100,12 @@ pub(crate) fn contexts() -> ArgValueCompleter {
         let names = Contexts::load().map(|all| all.contexts.into_keys().collect()).unwrap_or_default();
         beginning_with(current, names)
     })
+}
+
+async fn newest(store: &StoreHandle) -> Result<Vec<StoredEvent>, AppError> {
+    let mut request = ReadRequest::new(Arc::<Filter>::default(), EVENTS);
+    request.order = Order::NewestFirst;
+    Ok(store.read(&request).await?.events)
 }
 
 async fn names_of_checkpoints(store: &StoreHandle) -> Result<Vec<String>, AppError> {

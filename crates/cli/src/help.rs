@@ -9,8 +9,8 @@ use crate::cli::Cli;
 /// Commands by purpose. A test checks that every command is in one group.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Put events in", &["init", "publish", "import", "validate", "scheduled"]),
-    ("Find events", &["list", "show", "tail", "trace", "stats", "histogram", "export"]),
-    ("Replay", &["replay", "replay-correlation", "replay-user", "replays", "plans"]),
+    ("Find events", &["list", "show", "tail", "trace", "state", "diff", "stats", "histogram", "export"]),
+    ("Replay", &["replay", "replay-correlation", "replay-user", "compare", "replays", "plans"]),
     ("Recover", &["checkpoint", "checkpoints", "recover"]),
     ("Consumers", &["consume", "groups", "dead-letters"]),
     ("Other languages", &["serve", "tokens"]),

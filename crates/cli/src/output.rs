@@ -3,6 +3,7 @@
 //! On a pipe, the output differs only in colour, symbols, width, relative times, paging and progress.
 
 pub(crate) mod bar;
+pub(crate) mod change;
 pub(crate) mod confirm;
 mod destination;
 pub(crate) mod new_file;

@@ -41,6 +41,7 @@ fn complete(bench: &Bench, shell: &str, args: &[&str], setup: &str) {
         ("event-replay list --source user-s", "--source user-service".to_owned()),
         (&format!("event-replay dead-letters show {}", &letter[..9]), letter),
         (&format!("event-replay replays show {}", &replay[..9]), replay),
+        ("event-replay state paym", "state payment=pay-e".to_owned()),
         ("event-replay list --wid", "list --wide".to_owned()),
     ];
     let mut terminal = bench.terminal(200, shell, args);

@@ -49,7 +49,7 @@ pub use kept::PlanLosses;
 pub use manager::ReplayManager;
 pub use membership::{ReplayOf, ReplayedState};
 pub use options::{ReplayOptions, ReplayProgress, ReplayWatcher};
-pub use pace::Pace;
+pub use pace::{Pace, Pacer};
 pub use plan::{DryRun, InvalidExample, Plan, PlanRequest, PlanSegment};
 pub use record::ReplaySummary;
 pub use redrive::{DiscardReport, Letters, RedriveError, RedriveReport, RedriveWatcher, Redriver};

@@ -111,13 +111,14 @@ mod microseconds {
 
 /// Keeps a pace. It returns the time at which the next batch may be sent.
 #[derive(Debug)]
-pub(crate) struct Pacer {
+pub struct Pacer {
     pace: Pace,
     next: Option<Instant>,
 }
 
 impl Pacer {
-    pub(crate) fn new(pace: Pace) -> Self {
+    /// Returns a pacer whose first batch may be sent now.
+    pub fn new(pace: Pace) -> Self {
         Self { pace, next: None }
     }
 
@@ -137,19 +138,19 @@ impl Pacer {
     }
 
     /// Returns the time at which a batch may be sent. None means now.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    pub fn next(&self) -> Option<Instant> {
         self.next
     }
 
     /// Records that a batch of this many events is sent now.
-    pub(crate) fn sending(&mut self, events: usize) {
+    pub fn sending(&mut self, events: usize) {
         if let Pace::Rate(rate) = self.pace {
             self.next = Some(after(seconds(events as f64 / rate)));
         }
     }
 
     /// Records that the batch has ended.
-    pub(crate) fn done(&mut self) {
+    pub fn done(&mut self) {
         if let Pace::Delay(delay) = self.pace {
             self.next = Some(after(delay));
         }

@@ -48,7 +48,9 @@
 
 mod actor;
 mod answer;
+mod captured;
 mod command;
+mod filter;
 mod lines;
 mod notices;
 mod one_shot;
@@ -69,9 +71,11 @@ use domain::{
 use self::runner::Runner;
 pub use self::{
     command::{ExecCommand, ExecError},
+    filter::{ExecFailure, ExecFilter},
     notices::ExecNotices,
 };
 use crate::{
+    answer::{AnsweringTarget, NoAnswer, TargetAnswer},
     batch::{Attempt, Batches},
     failure::Failure,
     json_line::{write_delivery, write_replayed},
@@ -129,7 +133,7 @@ impl EventHandler for ExecHandler {
         write_delivery(delivery, &mut line);
         let time = until(delivery.delivered_at, delivery.deadline).max(SHORTEST_TIMEOUT);
         let id = delivery.stored.event.id();
-        Ok(self.0.ask(id, Some(delivery.attempt), line, time).await?)
+        self.0.ask(id, Some(delivery.attempt), line, time).await?.result
     }
 }
 
@@ -209,8 +213,19 @@ struct Once<'a> {
 #[async_trait]
 impl Attempt for Once<'_> {
     async fn attempt(&self, delivery: &ReplayDelivery, _attempt: u32) -> Result<(), Failure> {
-        let mut line = Vec::new();
-        write_replayed(delivery, &mut line);
-        self.exec.ask(delivery.stored.event.id(), None, line, self.timeout).await
+        ask(self.exec, delivery, self.timeout).await?.into_result()
     }
+}
+
+#[async_trait]
+impl AnsweringTarget for ExecTarget {
+    async fn ask(&self, delivery: &ReplayDelivery) -> Result<TargetAnswer, NoAnswer> {
+        Ok(ask(&self.exec, delivery, self.timeout).await?)
+    }
+}
+
+async fn ask(exec: &Runner, delivery: &ReplayDelivery, timeout: Duration) -> Result<TargetAnswer, Failure> {
+    let mut line = Vec::new();
+    write_replayed(delivery, &mut line);
+    exec.ask(delivery.stored.event.id(), None, line, timeout).await
 }

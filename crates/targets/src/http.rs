@@ -41,6 +41,7 @@ use http::{HeaderValue, Request, request::Builder};
 use self::client::Client;
 pub use self::endpoint::{Endpoint, EndpointError};
 use crate::{
+    answer::{AnsweringTarget, NoAnswer, TargetAnswer},
     batch::{Attempt, Batches},
     failure::Failure,
     json_line::{write_delivery, write_replayed},
@@ -124,12 +125,25 @@ impl ReplayTarget for HttpTarget {
 #[async_trait]
 impl Attempt for Client {
     async fn attempt(&self, delivery: &ReplayDelivery, attempt: u32) -> Result<(), Failure> {
-        let mut body = Vec::new();
-        write_replayed(delivery, &mut body);
-        let request =
-            describe(&delivery.stored, attempt).header("replay-id", header_value(&delivery.replay_id));
+        let (request, body) = replayed(delivery, attempt);
         self.post(request, body, None).await
     }
+}
+
+#[async_trait]
+impl AnsweringTarget for HttpTarget {
+    async fn ask(&self, delivery: &ReplayDelivery) -> Result<TargetAnswer, NoAnswer> {
+        let (request, body) = replayed(delivery, 1);
+        Ok(self.client.ask(request, body).await?)
+    }
+}
+
+/// Returns the request of a replayed event, and its body.
+fn replayed(delivery: &ReplayDelivery, attempt: u32) -> (Builder, Vec<u8>) {
+    let mut body = Vec::new();
+    write_replayed(delivery, &mut body);
+    let request = describe(&delivery.stored, attempt).header("replay-id", header_value(&delivery.replay_id));
+    (request, body)
 }
 
 /// Returns a request with the headers that every request has.

@@ -18,9 +18,17 @@ const FILE: &str = "file:";
 /// Bytes that are read from a target file at most.
 const LONGEST: u64 = 64 * 1024;
 
+/// The flag that names a target.
+const FLAG: &str = "--target";
+
 /// The warning about a password on the command line.
 pub(crate) const TELLS_PASSWORD: &str = "--target: a password on the command line can be read by every user of this machine; \
-                                         --target env:NAME and file:PATH keep it from them";
+                                         env:NAME and file:PATH keep it from them";
+
+/// Returns the warning about a password in a named argument.
+pub(crate) fn password_warning(argument: &str) -> String {
+    TELLS_PASSWORD.replace(FLAG, argument)
+}
 
 /// The destination of deliveries.
 #[derive(Debug, Clone)]
@@ -36,15 +44,20 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Parses a target. Errors do not repeat the text where it may hold a secret.
+    /// Parses the target of `--target`. Errors do not repeat the text where it may hold a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
+        Self::parse_argument(FLAG, text)
+    }
+
+    /// Parses the target of a named argument, as [`parse`](Self::parse) does.
+    pub(crate) fn parse_argument(argument: &str, text: &str) -> Result<Self, CliError> {
         if let Some(name) = text.strip_prefix(VARIABLE) {
-            return Self::parse_itself(&of_variable(name)?);
+            return Self::parse_itself(argument, &of_variable(argument, name)?);
         }
         if let Some(path) = text.strip_prefix(FILE) {
-            return Self::parse_itself(&of_file(Path::new(path))?);
+            return Self::parse_itself(argument, &of_file(argument, Path::new(path))?);
         }
-        Self::parse_itself(text)
+        Self::parse_itself(argument, text)
     }
 
     /// Returns whether the text is an address with a password. Every user of the machine can read a command line.
@@ -53,19 +66,19 @@ impl Target {
         is_address && has_password(text)
     }
 
-    fn parse_itself(text: &str) -> Result<Self, CliError> {
+    fn parse_itself(argument: &str, text: &str) -> Result<Self, CliError> {
         if let Some(command) = text.strip_prefix(EXEC) {
-            return Ok(Self::Exec(command_of(EXEC, command)?));
+            return Ok(Self::Exec(command_of(argument, EXEC, command)?));
         }
         if let Some(command) = text.strip_prefix(EXEC_EACH) {
-            return Ok(Self::Exec(command_of(EXEC_EACH, command)?.one_shot()));
+            return Ok(Self::Exec(command_of(argument, EXEC_EACH, command)?.one_shot()));
         }
         match text {
             "groups" => Ok(Self::Groups),
             "stdout" => Ok(Self::Stdout),
             _ if text.contains("://") => {
                 let endpoint = Endpoint::parse(text);
-                endpoint.map(Self::Http).map_err(|error| CliError::usage(format!("--target: {error}")))
+                endpoint.map(Self::Http).map_err(|error| CliError::usage(format!("{argument}: {error}")))
             }
             _ => Err(CliError::usage(format!(
                 "there is no target {:?}: a target is groups, stdout, exec:COMMAND, exec1:COMMAND or an http:// or https:// URL",
@@ -76,35 +89,35 @@ impl Target {
     }
 }
 
-fn of_variable(name: &str) -> Result<String, CliError> {
+fn of_variable(argument: &str, name: &str) -> Result<String, CliError> {
     let shown = escape::line(name);
     match std::env::var(name) {
         Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
         Ok(_) | Err(VarError::NotPresent) => {
-            Err(CliError::usage(format!("--target: the environment variable {shown} is not set")))
+            Err(CliError::usage(format!("{argument}: the environment variable {shown} is not set")))
         }
         Err(VarError::NotUnicode(_)) => {
-            Err(CliError::usage(format!("--target: the environment variable {shown} is not UTF-8")))
+            Err(CliError::usage(format!("{argument}: the environment variable {shown} is not UTF-8")))
         }
     }
 }
 
-fn of_file(path: &Path) -> Result<String, CliError> {
+fn of_file(argument: &str, path: &Path) -> Result<String, CliError> {
     let shown = escape::line(&path.display().to_string()).into_owned();
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
-    read.map_err(|error| CliError::failed(format!("--target: the file {shown} cannot be read: {error}")))?;
+    read.map_err(|error| CliError::failed(format!("{argument}: the file {shown} cannot be read: {error}")))?;
     match text.trim() {
-        "" => Err(CliError::usage(format!("--target: the file {shown} is empty"))),
+        "" => Err(CliError::usage(format!("{argument}: the file {shown} is empty"))),
         target => Ok(target.to_owned()),
     }
 }
 
 /// Parses a command. The command does not get the environment variables that hold passwords of the store.
-fn command_of(kind: &str, text: &str) -> Result<ExecCommand, CliError> {
+fn command_of(argument: &str, kind: &str, text: &str) -> Result<ExecCommand, CliError> {
     let command = ExecCommand::parse(text).map_err(|error| {
-        CliError::usage(format!("--target {kind} {error}"))
-            .hint(format!("write it as for a shell: --target '{kind}./handler --fast'"))
+        CliError::usage(format!("{argument} {kind} {error}"))
+            .hint(format!("write it as for a shell: {argument} '{kind}./handler --fast'"))
     })?;
     Ok(command.without_variables(secret_variables()))
 }

@@ -4,10 +4,13 @@ use bus::BusError;
 use domain::StorageFailure;
 use event_replay::{
     OpenError, SettingsError,
-    app::{AppError, Conflict, InvalidRequest, NotFound, StoreError, backup::RestoreError, near},
+    app::{
+        AppError, Conflict, InvalidRequest, NotFound, StoreError, backup::RestoreError, near,
+        state::FoldError,
+    },
 };
 
-use super::{CliError, reaching};
+use super::{CliError, reaching, with_causes};
 use crate::output::escape;
 
 impl From<AppError> for CliError {
@@ -26,6 +29,9 @@ impl From<AppError> for CliError {
             AppError::Replays(error) => error.into(),
             AppError::Storage(error) => error.into(),
             AppError::Replay(error) => error.into(),
+            AppError::Fold(error) => {
+                Self::failed(format!("--fold: {}", with_causes(&error))).hint(fold_advice(&error))
+            }
             other => Self::failed(other.to_string()),
         }
     }
@@ -53,6 +59,7 @@ impl From<InvalidRequest> for CliError {
             InvalidRequest::NoLetters { .. } => {
                 said.hint("name their ids, --group, --fingerprint or --type …, or add --all")
             }
+            InvalidRequest::MomentsReversed => said.hint("--from is the earlier time, and --to is the later time"),
             InvalidRequest::BadPatch(_) => said.hint("a patch is a list of operations, as RFC 6902 says: [{\"op\":\"replace\",\"path\":\"/data/currency\",\"value\":\"EUR\"}]"),
             InvalidRequest::PatchChangesNumbers => said.hint("edit the text with $EDITOR: leave out --patch"),
             InvalidRequest::EditChangesIdentity { .. } => said.hint("publish a new event instead, and discard the dead letter"),
@@ -109,6 +116,10 @@ impl From<NotFound> for CliError {
                 "`event-replay list` shows ids and positions; a position such as 0:17 names the place of a removed event too",
             ),
             NotFound::Position { .. } => said.hint("`event-replay list` shows the positions of events"),
+            NotFound::EventsOfEntity { entity, .. } => said.hint(format!(
+                "`event-replay list --entity {}` shows its events of every time and type",
+                escape::line(&entity)
+            )),
             NotFound::Place { near, .. } if !near.is_empty() => said.during("--at").hint(did_you_mean(&near)),
             NotFound::Place { .. } => said.during("--at").hint(
                 "write start, head, a checkpoint's name (`event-replay checkpoints list`), or a time: \
@@ -116,6 +127,16 @@ impl From<NotFound> for CliError {
             ),
             _ => said,
         }
+    }
+}
+
+fn fold_advice(error: &FoldError) -> &'static str {
+    match error {
+        FoldError::Start(_) => "name a program that can be found, by its path where it is not in PATH",
+        FoldError::Failed(_) => {
+            "the command gets the events on its stdin, one a line, as `event-replay export` prints them"
+        }
+        _ => "the stdout of the command must be one JSON document; messages belong on its stderr",
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Topic> {
 
 const FILTERS: &str = "\
 Filters say which events a command works with. list, tail, stats, histogram, export, replay,
-recover and the dead-letters commands take them.
+compare, recover and the dead-letters commands take them.
 
 Different flags must all match. The values of a repeated flag are alternatives.
 
@@ -71,7 +71,8 @@ Examples:
 ";
 
 const TARGETS: &str = "\
-A target is where a replay or a consumer sends events (--target).
+A target is where a replay or a consumer sends events (--target). `compare` sends events to two
+targets that answer: commands and endpoints.
 
   groups          consumer groups, in the store (replays only; the default)
   stdout          this process's standard output, one event a line
@@ -94,7 +95,8 @@ const EXIT_CODES: &str = "\
   0  ok: the command did what was asked
   1  failed: it could not; nothing was changed unless the message says so
   2  usage: the command line or a setting is wrong; nothing was changed
-  3  done with failures: some parts failed, such as refused events or dead letters
+  3  done with failures: some parts failed, such as refused events or dead letters; also when
+     diff or compare found differences
   4  unhealthy: `health` found something that needs attention
 
 A reader that closes the pipe early, as `head` does, ends a command with 0.

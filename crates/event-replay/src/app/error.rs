@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use replay::ReplayError;
 use thiserror::Error;
 
-use super::{documents::state_name, replay_state::name_of, store::StoreError};
+use super::{documents::state_name, replay_state::name_of, state::FoldError, store::StoreError};
 use crate::{settings::StoreLocation, text::escape};
 
 /// The reason for which an operation did not run. The command line and other front ends add a hint.
@@ -53,6 +53,9 @@ pub enum AppError {
     /// A replay, a redrive or retention failed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// The fold of a state failed.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
     /// The operating system returned no random numbers.
     #[error("the system's source of random numbers failed: {0}")]
     Random(String),
@@ -148,6 +151,9 @@ pub enum InvalidRequest {
     /// A histogram would have too many intervals.
     #[error("more than {0} intervals have events; choose a longer interval, or bound the time")]
     TooManyIntervals(usize),
+    /// The second moment of a difference is before the first.
+    #[error("the second time is before the first")]
+    MomentsReversed,
     /// The JSON Patch cannot be applied.
     #[error("the patch cannot be applied: {0}")]
     BadPatch(String),
@@ -305,6 +311,14 @@ pub enum NotFound {
         position: Position,
         /// The newest position of each partition.
         head: Vec<String>,
+    },
+    /// No event of the requested types names the entity.
+    #[error("no event{} names {}", until.map(|until| format!(" up to {until}")).unwrap_or_default(), escape::line(entity))]
+    EventsOfEntity {
+        /// The entity.
+        entity: String,
+        /// The latest timestamp of the request.
+        until: Option<Timestamp>,
     },
     /// The text does not name a position in the log.
     #[error("{:?} is not a checkpoint or a time", escape::short(text, 60))]

@@ -90,7 +90,7 @@ pub const ALL: &[Explanation] = &[
     of(
         Kind::ExitCode,
         "3",
-        "The command is done, and some parts failed: events were refused or damaged, deliveries failed, or problems were found.",
+        "The command is done, and some parts failed: events were refused or damaged, deliveries failed, or problems or differences were found.",
         "Look at the report of the command. `--output json` has every part that failed.",
     ),
     of(

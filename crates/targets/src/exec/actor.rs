@@ -25,7 +25,7 @@ use super::{
     open::{Ask, OpenAsks, Settled},
     process::{Ended, Process},
 };
-use crate::{excerpt::excerpt, failure::Failure};
+use crate::{answer::TargetAnswer, excerpt::excerpt, failure::Failure};
 
 /// The pauses before the command is started again, before jitter is added.
 const RESTARTS: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -83,7 +83,7 @@ impl Exec {
         attempt: Option<u32>,
         line: Vec<u8>,
         timeout: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<TargetAnswer, Failure> {
         let (answer, answered) = oneshot::channel();
         let ask = Ask { id: id.to_owned(), attempt, line, asked_at: Instant::now(), timeout, answer };
         let closed = || Failure::Unreachable(HandlerError::retry("the command is closed"));
@@ -270,14 +270,14 @@ struct Ear {
 
 impl Ear {
     fn hear(&mut self, line: Line, open: &mut OpenAsks) {
-        let text = match line {
+        let mut text = match line {
             Line::Text(text) => text,
             Line::TooLong => return self.unread("a line of more than 1 MiB".to_owned()),
         };
         let Some(answer) = CommandReply::parse(&text) else {
             return self.unread(format!("a line that is no answer: {}", excerpt(&text, TOLD_BYTES)));
         };
-        let settled = open.settle(answer);
+        let settled = open.settle(answer, &mut text);
         if settled != Settled::Unknown {
             self.last_answer = Some(Instant::now());
             self.ever_answered = true;

@@ -21,6 +21,7 @@ pub struct ExecCommand {
     arguments: Vec<String>,
     grace: Duration,
     is_one_shot: bool,
+    captures_stdout: bool,
     removed_variables: Vec<String>,
 }
 
@@ -63,6 +64,7 @@ impl ExecCommand {
             arguments,
             grace: GRACE,
             is_one_shot: false,
+            captures_stdout: false,
             removed_variables: Vec::new(),
         }
     }
@@ -80,6 +82,14 @@ impl ExecCommand {
     #[must_use]
     pub fn one_shot(mut self) -> Self {
         self.is_one_shot = true;
+        self
+    }
+
+    /// Returns the stdout of a command that runs once for each event in its [answer](crate::TargetAnswer). Without this
+    /// call the stdout is copied to the stderr of this process.
+    #[must_use]
+    pub fn with_captured_stdout(mut self) -> Self {
+        self.captures_stdout = true;
         self
     }
 
@@ -107,6 +117,10 @@ impl ExecCommand {
     /// Returns whether the command runs once for each event.
     pub fn is_one_shot(&self) -> bool {
         self.is_one_shot
+    }
+
+    pub(super) fn captures_stdout(&self) -> bool {
+        self.captures_stdout
     }
 
     pub(super) fn grace(&self) -> Duration {

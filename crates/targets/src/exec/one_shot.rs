@@ -16,11 +16,15 @@ use tokio::{
 };
 
 use super::{
+    captured::Captured,
     command::{ExecCommand, ExecError},
     process::{self, Group},
     stderr::Tail,
 };
-use crate::failure::Failure;
+use crate::{
+    answer::{AnswerStatus, MAX_ANSWER_BYTES, TargetAnswer},
+    failure::Failure,
+};
 
 /// The search path for programs if `PATH` is not set.
 const USUAL_PATH: &str = "/bin:/usr/bin";
@@ -57,7 +61,7 @@ impl OneShot {
     }
 
     /// Runs the command for a line, and waits for its end.
-    pub(super) async fn ask(&self, line: &[u8], time: Duration) -> Result<(), Failure> {
+    pub(super) async fn ask(&self, line: &[u8], time: Duration) -> Result<TargetAnswer, Failure> {
         let closed = || Failure::Unreachable(HandlerError::retry("the command is closed"));
         let mut state = self.state.subscribe();
         let _running = self.running.try_read().map_err(|_| closed())?;
@@ -99,6 +103,8 @@ struct Run {
     group: Group,
     child: Child,
     output: Tail,
+    /// The stdout, if the command captures it. Otherwise it is a part of the output.
+    stdout: Option<Captured>,
 }
 
 impl Run {
@@ -106,30 +112,48 @@ impl Run {
         let mut child = process::spawn(command)?;
         let group = Group::of(&child);
         let mut output = Tail::default();
-        if let Some(stdout) = child.stdout.take() {
-            output.follow(stdout);
+        let mut captured = None;
+        match child.stdout.take() {
+            Some(stdout) if command.captures_stdout() => {
+                captured = Some(Captured::of(stdout, MAX_ANSWER_BYTES));
+            }
+            Some(stdout) => output.follow(stdout),
+            None => {}
         }
         if let Some(stderr) = child.stderr.take() {
             output.follow(stderr);
         }
-        Ok(Self { group, child, output })
+        Ok(Self { group, child, output, stdout: captured })
     }
 
-    async fn end(mut self, line: &[u8], time: Duration) -> Result<(), HandlerError> {
+    /// Waits for the end of the process. A process that returned an exit status has answered.
+    async fn end(mut self, line: &[u8], time: Duration) -> Result<TargetAnswer, HandlerError> {
         let earlier = time.saturating_sub((time / 20).min(super::open::EARLIER));
         let ended = timeout(earlier, self.status(line)).await;
         self.group.kill();
-        let what = match ended {
-            Ok(Ok(status)) if status.success() => return Ok(()),
-            Ok(Ok(status)) => format!("the command failed: {status}"),
-            Ok(Err(error)) => format!("the command cannot be waited for: {error}"),
-            Err(_) => format!("the command did not end within {time:?} and was killed"),
+        let status = match ended {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => {
+                return Err(failure(format!("the command cannot be waited for: {error}"), self.output).await);
+            }
+            Err(_) => {
+                let what = format!("the command did not end within {time:?} and was killed");
+                return Err(failure(what, self.output).await);
+            }
         };
-        let mut error = HandlerError::retry(what);
-        if let Some(text) = self.output.text().await {
-            error.errors.push(format!("its output ends with: {text}"));
+        let body = match self.stdout {
+            Some(stdout) => stdout.bytes().await.map_err(HandlerError::retry)?,
+            None => Vec::new(),
+        };
+        let result = match status.success() {
+            true => Ok(()),
+            false => Err(failure(format!("the command failed: {status}"), self.output).await),
+        };
+        match (result, status.code()) {
+            // A signal ended the process before it returned a status.
+            (Err(error), None) => Err(error),
+            (result, code) => Ok(TargetAnswer { result, status: code.map(AnswerStatus::Exit), body }),
         }
-        Err(error)
     }
 
     /// Writes the line as long as the process reads, and waits for the process.
@@ -147,6 +171,15 @@ impl Run {
             () = writing => Err(io::ErrorKind::Other.into()),
         }
     }
+}
+
+/// Returns a failure with the last part of the output of the process.
+async fn failure(what: String, output: Tail) -> HandlerError {
+    let mut error = HandlerError::retry(what);
+    if let Some(text) = output.text().await {
+        error.errors.push(format!("its output ends with: {text}"));
+    }
+    error
 }
 
 /// Returns the file of a program: its path, or its file in a folder of `PATH`.

@@ -12,7 +12,7 @@ use domain::delivery::HandlerError;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::answer::CommandReply;
-use crate::failure::Failure;
+use crate::{answer::TargetAnswer, failure::Failure};
 
 /// The size in bytes at which a chunk for the pipe is full. A line is never split over two chunks.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Ask {
     pub(super) line: Vec<u8>,
     pub(super) asked_at: Instant,
     pub(super) timeout: Duration,
-    pub(super) answer: oneshot::Sender<Result<(), Failure>>,
+    pub(super) answer: oneshot::Sender<Result<TargetAnswer, Failure>>,
 }
 
 /// The result of an answer.
@@ -56,7 +56,7 @@ struct Open {
     deadline: Instant,
     /// The sender of the result. It is taken when the time limit passes. The delivery then still awaits the command's
     /// answer, to distinguish that answer from the answer to the id's next delivery.
-    answer: Option<oneshot::Sender<Result<(), Failure>>>,
+    answer: Option<oneshot::Sender<Result<TargetAnswer, Failure>>>,
 }
 
 impl Open {
@@ -151,12 +151,19 @@ impl OpenAsks {
         true
     }
 
-    /// Sends an answer to the caller that awaits it.
-    pub(super) fn settle(&mut self, answer: CommandReply) -> Settled {
-        let Some(number) = self.find(&answer) else { return Settled::Unknown };
+    /// Sends an answer to the caller that awaits it. Takes the line of the answer if it is in time.
+    pub(super) fn settle(&mut self, reply: CommandReply, line: &mut Vec<u8>) -> Settled {
+        let Some(number) = self.find(&reply) else { return Settled::Unknown };
         let Some(open) = self.remove(number) else { return Settled::Unknown };
-        let sent = open.answer.map(|waiting| waiting.send(answer.result().map_err(Failure::Failed)));
-        if matches!(sent, Some(Ok(()))) { Settled::InTime } else { Settled::Late }
+        let Some(waiting) = open.answer else { return Settled::Late };
+        let answer = TargetAnswer { result: reply.result(), status: None, body: std::mem::take(line) };
+        match waiting.send(Ok(answer)) {
+            Ok(()) => Settled::InTime,
+            Err(unsent) => {
+                *line = unsent.map(|answer| answer.body).unwrap_or_default();
+                Settled::Late
+            }
+        }
     }
 
     /// Returns the delivery that an answer belongs to: the oldest written delivery of its id, and of its attempt if it

@@ -8,7 +8,7 @@ use super::{
     notices::{ExecNotices, Teller},
     one_shot::OneShot,
 };
-use crate::failure::Failure;
+use crate::{answer::TargetAnswer, failure::Failure};
 
 /// A command that accepts deliveries.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Runner {
         attempt: Option<u32>,
         mut line: Vec<u8>,
         timeout: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<TargetAnswer, Failure> {
         line.push(b'\n');
         match &self.process {
             Process::ForAll(exec) => exec.ask(id, attempt, line, timeout).await,

@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use domain::delivery::HandlerError;
-use http::{StatusCode, header, request::Builder};
-use http_body_util::{BodyExt, Full};
+use http::{Response, StatusCode, header, request::Builder};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -18,7 +18,10 @@ use super::{
     answer::{EXCERPT_BYTES, judge},
     endpoint::{Endpoint, EndpointError},
 };
-use crate::failure::Failure;
+use crate::{
+    answer::{AnswerStatus, MAX_ANSWER_BYTES, TargetAnswer},
+    failure::Failure,
+};
 
 /// The time limit for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +68,39 @@ impl Client {
         time: Option<Duration>,
     ) -> Result<(), Failure> {
         let time = time.map_or(self.endpoint.timeout, |time| time.min(self.endpoint.timeout));
+        let response = self.send(request, body, time, Instant::now() + time).await?;
+        let (head, body) = response.into_parts();
+        let body = beginning(body, head.status).await;
+        judge(head.status, &head.headers, &body).map_err(Failure::Failed)
+    }
+
+    /// Posts a body and returns the whole answer. Takes at most the endpoint's timeout.
+    pub(super) async fn ask(&self, request: Builder, body: Vec<u8>) -> Result<TargetAnswer, Failure> {
+        let time = self.endpoint.timeout;
         let deadline = Instant::now() + time;
+        let response = self.send(request, body, time, deadline).await?;
+        let (head, body) = response.into_parts();
+        let body = match timeout_at(deadline, Limited::new(body, MAX_ANSWER_BYTES).collect()).await {
+            Ok(Ok(body)) => Vec::from(body.to_bytes()),
+            Ok(Err(error)) => {
+                let mut error = HandlerError::from(error);
+                error.errors.insert(0, format!("the answer of {} cannot be read", self.endpoint));
+                return Err(Failure::Failed(error));
+            }
+            Err(_) => return Err(self.late(time)),
+        };
+        let result = judge(head.status, &head.headers, &body);
+        Ok(TargetAnswer { result, status: Some(AnswerStatus::Http(head.status.as_u16())), body })
+    }
+
+    /// Posts a body, and returns the answer when its head has arrived.
+    async fn send(
+        &self,
+        request: Builder,
+        body: Vec<u8>,
+        time: Duration,
+        deadline: Instant,
+    ) -> Result<Response<Incoming>, Failure> {
         let mut request = request.uri(self.endpoint.uri.clone());
         if let Some(authorization) = &self.endpoint.authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
@@ -73,17 +108,15 @@ impl Client {
         let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::Failed(HandlerError::give_up(error)))?;
-        let response = match timeout_at(deadline, self.pool.request(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.unsent(error)),
-            Err(_) => {
-                let error = format!("{} did not answer within {time:?}", self.endpoint);
-                return Err(Failure::Failed(HandlerError::retry(error)));
-            }
-        };
-        let (head, body) = response.into_parts();
-        let body = beginning(body, head.status).await;
-        judge(head.status, &head.headers, &body).map_err(Failure::Failed)
+        match timeout_at(deadline, self.pool.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.unsent(error)),
+            Err(_) => Err(self.late(time)),
+        }
+    }
+
+    fn late(&self, time: Duration) -> Failure {
+        Failure::Failed(HandlerError::retry(format!("{} did not answer within {time:?}", self.endpoint)))
     }
 
     fn unsent(&self, error: SendError) -> Failure {
