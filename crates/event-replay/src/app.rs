@@ -47,6 +47,7 @@ pub mod stats;
 mod store;
 pub mod tokens;
 pub mod trace;
+pub mod upcasting;
 pub mod walk;
 
 pub use confirmation::Confirmation;

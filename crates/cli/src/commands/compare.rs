@@ -9,7 +9,7 @@ use event_replay::{
     app::{
         compare::{self, CompareRequest, ComparedTargets, Comparison, ComparisonEnd},
         differences::IgnoredPointer,
-        replay::ReplaySelection,
+        upcasting::upcasters,
     },
 };
 use replay::{Cancel, Pace};
@@ -17,7 +17,7 @@ use replay::{Cancel, Pace};
 use self::{printed::print, side::Side};
 use super::signals::Interrupts;
 use crate::{
-    args::{FilterArgs, Format, number},
+    args::{BoundArgs, FilterArgs, Format, number},
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -49,6 +49,8 @@ pub(crate) struct CompareArgs {
     new: String,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// Compare every event in the store.
     #[arg(long)]
     all: bool,
@@ -73,13 +75,16 @@ fn listed(text: &str) -> Result<usize, String> {
 
 pub(crate) async fn run(args: CompareArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let request = CompareRequest {
-        selection: ReplaySelection::Slice { filter: args.filter.filter()?, all: args.all },
+        filter: args.filter.filter()?,
+        bounds: args.bounds.request(),
+        all: args.all,
         limit: args.limit,
         ignored: args.ignored.clone(),
         most_listed: args.max_differences,
         pace: args.rate.map_or(Pace::Unpaced, Pace::Rate),
+        upcaster: upcasters(&cx.settings)?,
     };
-    request.selection.check()?;
+    request.check()?;
     let parsed = [Side::parse("OLD", &args.old, cx)?, Side::parse("NEW", &args.new, cx)?];
     let stores = cx.open(Access::Read).await?;
     let [old, new] = parsed;

@@ -41,7 +41,7 @@ pub(crate) struct DiffArgs {
 }
 
 pub(crate) async fn run(args: DiffArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let request = args.fold.request()?;
+    let request = args.fold.request(cx)?;
     let stores = cx.open(Access::Read).await?;
     let diff = interruptible(state::diff(&stores, &request, args.from, args.to)).await?;
     stores.close().await;

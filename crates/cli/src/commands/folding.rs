@@ -6,6 +6,7 @@ use event_replay::{
     app::{
         AppError,
         state::{FoldMethod, StateRequest},
+        upcasting::upcasters,
     },
     secret_variables,
 };
@@ -31,12 +32,13 @@ pub(super) struct FoldArgs {
 
 impl FoldArgs {
     /// Returns the request that the flags describe.
-    pub(super) fn request(&self) -> Result<StateRequest, CliError> {
+    pub(super) fn request(&self, cx: &Context<'_>) -> Result<StateRequest, CliError> {
         let method = match &self.fold {
             None => FoldMethod::Merge,
             Some(text) => FoldMethod::Command(command(text)?),
         };
-        Ok(StateRequest { entity: self.entity.clone(), types: self.types.clone(), method })
+        let upcaster = upcasters(&cx.settings)?;
+        Ok(StateRequest { entity: self.entity.clone(), types: self.types.clone(), method, upcaster })
     }
 }
 

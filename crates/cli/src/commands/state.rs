@@ -37,7 +37,7 @@ pub(crate) struct StateArgs {
 }
 
 pub(crate) async fn run(args: StateArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let request = args.fold.request()?;
+    let request = args.fold.request(cx)?;
     let stores = cx.open(Access::Read).await?;
     let state = interruptible(state::state(&stores, &request, args.at)).await?;
     stores.close().await;

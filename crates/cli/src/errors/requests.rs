@@ -136,6 +136,7 @@ fn fold_advice(error: &FoldError) -> &'static str {
         FoldError::Failed(_) => {
             "the command gets the events on its stdin, one a line, as `event-replay export` prints them"
         }
+        FoldError::Upcast(_) => "correct the upcaster in the folder of the setting upcasters, then try again",
         _ => "the stdout of the command must be one JSON document; messages belong on its stderr",
     }
 }

@@ -7,9 +7,11 @@
 mod answers;
 mod report;
 
+use std::sync::Arc;
+
 use domain::{
-    StoredEvent,
-    ports::{Order, ReplayDelivery},
+    Filter, StoredEvent,
+    ports::{EventUpcaster, Order, ReplayDelivery},
 };
 use replay::{Cancel, Pace, Pacer};
 use targets::{AnsweringTarget, NoAnswer, TargetAnswer};
@@ -19,15 +21,25 @@ use uuid::Uuid;
 pub use self::report::{Comparison, ComparisonEnd, EventDifferences, Unanswered};
 use self::report::{Found, Report};
 use super::{
-    differences::IgnoredPointer, error::AppError, replay::ReplaySelection, store::clock, walk::EventWalk,
+    bounds::BoundsRequest,
+    differences::IgnoredPointer,
+    error::{AppError, InvalidRequest},
+    replay::ReplaySelection,
+    store::clock,
+    upcasting::upcast,
+    walk::EventWalk,
 };
 use crate::handle::StoreHandle;
 
 /// A comparison of two targets.
 #[derive(Debug, Clone)]
 pub struct CompareRequest {
-    /// The events.
-    pub selection: ReplaySelection,
+    /// The filter of the events.
+    pub filter: Filter,
+    /// The bounds of the events.
+    pub bounds: BoundsRequest,
+    /// Whether all events are meant if filter and bounds exclude none.
+    pub all: bool,
     /// The largest number of events. The oldest matching events are taken.
     pub limit: Option<u64>,
     /// The parts of an answer that may differ.
@@ -36,6 +48,19 @@ pub struct CompareRequest {
     pub most_listed: usize,
     /// The pace.
     pub pace: Pace,
+    /// The upcasters. Both targets get the events as a consumer does.
+    pub upcaster: Arc<dyn EventUpcaster>,
+}
+
+impl CompareRequest {
+    /// Returns an error for a comparison of all events that the caller did not confirm, as a replay does.
+    ///
+    /// # Errors
+    /// Returns [`InvalidRequest`] in this case.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        let (filter, bounds) = (self.filter.clone(), self.bounds.clone());
+        ReplaySelection::Slice { filter, bounds, all: self.all }.check()
+    }
 }
 
 /// The two targets.
@@ -60,18 +85,29 @@ pub async fn compare(
     cancel: &Cancel,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Comparison, AppError> {
-    request.selection.check()?;
+    request.check()?;
     request.pace.check()?;
     let head = store.head().await?;
-    let filter = request.selection.filter().clone();
-    let mut walk =
-        EventWalk::new(store.ports().clone(), filter, Order::OldestFirst, request.limit).until(Some(head));
+    let bounds = request.bounds.resolve(store).await?;
+    let mut walk = EventWalk::new(store.ports().clone(), request.filter, Order::OldestFirst, request.limit)
+        .until(Some(head))
+        .within(&bounds);
     let mut sender =
         Sender { targets, pacer: Pacer::new(request.pace), replay_id: Uuid::now_v7().to_string() };
     let mut report = Report::new(request.most_listed);
     while let Some(page) = walk.page().await? {
         for stored in page.events {
-            let Some(answers) = sender.send(&stored, cancel).await else {
+            let upcast = match upcast(&*request.upcaster, &stored) {
+                Ok(upcast) => upcast,
+                Err(error) => {
+                    // Neither target gets the event.
+                    let error = Some(error.to_string());
+                    report.record(&stored, Found::unanswered(error.clone(), error));
+                    progress(report.compared());
+                    continue;
+                }
+            };
+            let Some(answers) = sender.send(&upcast, cancel).await else {
                 return Ok(report.end(ComparisonEnd::Interrupted, walk.corrupt()));
             };
             match found(answers, &request.ignored) {
@@ -135,7 +171,8 @@ mod tests {
     use std::{collections::HashMap, sync::Mutex};
 
     use async_trait::async_trait;
-    use domain::{Document, Filter, Limits, ports::Atomicity};
+    use domain::{Document, Limits, Upcasters, ports::Atomicity};
+    use serde_json::Value;
     use targets::AnswerStatus;
 
     use super::*;
@@ -150,6 +187,7 @@ mod tests {
     struct Scripted {
         answers: HashMap<&'static str, Answer>,
         asked: Mutex<Vec<String>>,
+        versions: Mutex<Vec<String>>,
     }
 
     fn said(body: &str) -> Answer {
@@ -161,7 +199,7 @@ mod tests {
     }
 
     fn target<const N: usize>(answers: [(&'static str, Answer); N]) -> Scripted {
-        Scripted { answers: answers.into(), asked: Mutex::default() }
+        Scripted { answers: answers.into(), ..Scripted::default() }
     }
 
     #[async_trait]
@@ -169,6 +207,7 @@ mod tests {
         async fn ask(&self, delivery: &ReplayDelivery) -> Answer {
             let id = delivery.stored.event.id();
             self.asked.lock().unwrap().push(id.to_owned());
+            self.versions.lock().unwrap().push(delivery.stored.event.version().to_owned());
             self.answers.get(id).cloned().unwrap_or_else(|| said("{}"))
         }
     }
@@ -188,11 +227,14 @@ mod tests {
 
     fn request() -> CompareRequest {
         CompareRequest {
-            selection: ReplaySelection::Slice { filter: Filter::default(), all: true },
+            filter: Filter::default(),
+            bounds: BoundsRequest::default(),
+            all: true,
             limit: None,
             ignored: Vec::new(),
             most_listed: 10,
             pace: Pace::Unpaced,
+            upcaster: Arc::new(Upcasters::default()),
         }
     }
 
@@ -243,6 +285,23 @@ mod tests {
         let counts: Vec<(&str, u64)> =
             report.by_pointer.iter().map(|(pointer, events)| (pointer.as_str(), *events)).collect();
         assert_eq!(counts, [("/body", 1), ("/body/total", 1), ("/error", 1)]);
+    }
+
+    #[tokio::test]
+    async fn targets_get_upcast_events_and_none_that_cannot_be_upcast() {
+        let store = store(2).await;
+        let upcasters =
+            Upcasters::builder().event("t", "1", "2", |event: Value| match event["id"].as_str() {
+                Some("e1") => Ok(event),
+                _ => Err("it is too old"),
+            });
+        let upcaster = Arc::new(upcasters.build().unwrap());
+        let (old, new) = (Scripted::default(), Scripted::default());
+        let report = run(&store, CompareRequest { upcaster, ..request() }, &old, &new).await;
+        assert_eq!((report.compared, report.equal, report.different), (2, 1, 1));
+        assert_eq!(*new.asked.lock().unwrap(), ["e1"]);
+        assert_eq!(*new.versions.lock().unwrap(), ["2"]);
+        assert!(report.differences[0].differences[0].pointer == "/error");
     }
 
     #[tokio::test]

@@ -19,7 +19,8 @@ use super::{
     missed::MissedRequest,
     plans::Permitted,
     schemas::registry,
-    store::{StoreError, clock},
+    store::clock,
+    upcasting::upcasters,
 };
 use crate::{handle::StoreHandle, manager::replay_manager, settings::Settings};
 
@@ -95,8 +96,7 @@ pub fn manager(store: &StoreHandle) -> ReplayManager {
 /// # Errors
 /// Returns [`AppError`] when the upcasters cannot be used.
 pub fn manager_with_upcasters(store: &StoreHandle, settings: &Settings) -> Result<ReplayManager, AppError> {
-    let upcasters = settings.upcasters.load().map_err(StoreError::from)?;
-    Ok(manager(store).with_upcaster(upcasters))
+    Ok(manager(store).with_upcaster(upcasters(settings)?))
 }
 
 /// Returns a planner with the upcasters of the settings. Its plans count the events that the current schemas refuse.
@@ -107,7 +107,7 @@ pub async fn manager_with_schemas(
     store: &StoreHandle,
     settings: &Settings,
 ) -> Result<ReplayManager, AppError> {
-    let upcasters = settings.upcasters.load().map_err(StoreError::from)?;
+    let upcasters = upcasters(settings)?;
     let validator: Arc<dyn EventValidator> = Arc::new(registry(store, settings.engine).await?);
     Ok(replay_manager(store.ports(), Some(validator), clock()).with_upcaster(upcasters))
 }

@@ -6,7 +6,12 @@
 mod causes;
 mod fold;
 
-use domain::{Cursor, Entity, Filter, StoredEvent, TypePattern, ports::Order};
+use std::sync::Arc;
+
+use domain::{
+    Cursor, Entity, Filter, StoredEvent, TypePattern,
+    ports::{EventUpcaster, Order},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,6 +21,7 @@ use super::{
     differences::{Difference, PatchOperation, differences},
     error::{AppError, InvalidRequest, NotFound},
     json_tree::JsonTree,
+    upcasting::upcast,
     walk::EventWalk,
 };
 use crate::handle::StoreHandle;
@@ -29,6 +35,8 @@ pub struct StateRequest {
     pub types: Vec<String>,
     /// The fold.
     pub method: FoldMethod,
+    /// The upcasters. A fold gets the events as a consumer does.
+    pub upcaster: Arc<dyn EventUpcaster>,
 }
 
 /// An event that a state is folded from.
@@ -137,7 +145,7 @@ pub async fn state(
     let (mut events, mut last) = (0, None);
     while let Some(page) = walk.page().await? {
         for stored in &page.events {
-            fold.add(stored).await;
+            fold.add(&*upcast(&*request.upcaster, stored).map_err(FoldError::Upcast)?).await;
         }
         events += page.events.len() as u64;
         last = page.events.last().map(FoldedEvent::of).or(last);
@@ -175,6 +183,7 @@ pub async fn diff(
     let mut causes = Causes::default();
     while let Some(page) = walk.page().await? {
         for stored in &page.events {
+            let stored = &*upcast(&*request.upcaster, stored).map_err(FoldError::Upcast)?;
             new.add(stored).await;
             if stored.event.timestamp() <= from {
                 old.add(stored).await;

@@ -48,7 +48,7 @@ impl Side {
         let target = match kind {
             Kind::Exec(command) => {
                 let started = ExecTarget::start(command).map_err(|error| unusable(&error))?;
-                Opened::Exec(started.with_timeout(timeout))
+                Opened::Exec(Box::new(started.with_timeout(timeout)))
             }
             Kind::Http(endpoint) => {
                 let endpoint = endpoint.with_timeout(timeout);
@@ -64,7 +64,7 @@ impl Side {
 }
 
 enum Opened {
-    Exec(ExecTarget),
+    Exec(Box<ExecTarget>),
     Http(Box<HttpTarget>),
 }
 
@@ -79,7 +79,7 @@ impl OpenSide {
     /// Returns the target.
     pub(super) fn target(&self) -> &dyn AnsweringTarget {
         match &self.target {
-            Opened::Exec(exec) => exec,
+            Opened::Exec(exec) => &**exec,
             Opened::Http(http) => &**http,
         }
     }

@@ -1,6 +1,6 @@
 //! The ways to fold events into a state: merges of their data, or a command.
 
-use domain::StoredEvent;
+use domain::{StoredEvent, UpcastError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use targets::{ExecCommand, ExecError, ExecFailure, ExecFilter, write_event};
@@ -26,6 +26,9 @@ pub enum FoldError {
     /// The command failed.
     #[error(transparent)]
     Failed(ExecFailure),
+    /// An event cannot be upcast.
+    #[error(transparent)]
+    Upcast(UpcastError),
     /// The output of the command is not JSON.
     #[error("the command wrote no JSON document to its stdout: {0}")]
     NotJson(String),
