@@ -53,7 +53,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "GROUP", value_parser = group::name, add = complete::groups(), conflicts_with_all = ["all", "groups"])]
     missed: Option<String>,
     /// Why the group missed the events [default: the only cause for which it missed any].
-    #[arg(long, value_enum, requires = "missed")]
+    // The parser does not ask for --missed where a flag is set that excludes it.
+    #[arg(long, value_enum, requires = "missed", conflicts_with_all = ["all", "groups", "apply"])]
     cause: Option<CauseArg>,
 }
 
