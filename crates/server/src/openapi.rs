@@ -246,9 +246,11 @@ fn event() -> Value {
             "version": name,
             "source": name,
             "timestamp": {"type": "string", "format": "date-time"},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "additionalProperties": true},
             "data": {},
         },
+        // Entities are further members, such as userId. Generated clients drop members that are not permitted in words.
+        "additionalProperties": true,
         "examples": [{
             "id": "evt-1",
             "type": "user.registered",

@@ -91,7 +91,9 @@ impl Shape {
             Self::Rate => json!({"type": "number", "minimum": 0.001}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Object => json!({"type": "object", "additionalProperties": true}),
-            Self::Schema => json!({"type": ["object", "boolean"]}),
+            Self::Schema => {
+                json!({"anyOf": [{"type": "object", "additionalProperties": true}, {"type": "boolean"}]})
+            }
             Self::List(item) => json!({"type": "array", "items": item.schema()}),
             Self::Several(item) => json!({"anyOf": [item.schema(), Self::List(item).schema()]}),
             Self::Either(one, other) => json!({"anyOf": [one.schema(), other.schema()]}),
