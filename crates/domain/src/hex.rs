@@ -3,7 +3,7 @@
 /// Returns bytes in hexadecimal, with two lowercase digits a byte.
 ///
 /// ```
-/// assert_eq!(domain::hex(&[0, 10, 255]), "000aff");
+/// assert_eq!(event_replay_domain::hex(&[0, 10, 255]), "000aff");
 /// ```
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
