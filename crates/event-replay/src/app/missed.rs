@@ -1,8 +1,8 @@
 //! The events that a group has missed although it takes their types, by cause.
 //!
-//! The causes follow from the bounds that the store keeps of a group ([`PassedEvents`]). They never include an event that
-//! a consumer may have handled from the log. Events that expired, or that were dropped while dead letters were off, are
-//! not included: the store does not distinguish them from handled events.
+//! The causes follow from the bounds that the store keeps of a group ([`domain::group::PassedEvents`]). They never
+//! include an event that a consumer may have handled from the log. Events that expired, or that were dropped while dead
+//! letters were off, are not included: the store does not distinguish them from handled events.
 
 mod parts;
 
