@@ -63,13 +63,14 @@ fn differing_answers_are_reported_by_event_and_counted() {
         ]);
         assert_eq!(report["differences"], expected);
         assert_eq!(report["byPointer"], json!({"/body/total": 1, "/ok": 1, "/status": 1}));
+        assert_eq!(report["failed"], json!({"old": 0, "new": 1}));
         let order = ["e1", "e2", "e3", "e4", "event-456789"].map(str::to_owned).to_vec();
         assert_eq!([given(&bench, "old"), given(&bench, "new")], [order.clone(), order]);
         bench
             .run(&compare)
             .exits(3)
             .prints("e3 (payment.processed) at 0:3\n  ~ /body/total: 10 → 11\n")
-            .prints("compared 5 events: 3 equal, 2 different\n")
+            .prints("compared 5 events: 3 equal, 2 different\nfailed: 0 at OLD, 1 at NEW\n")
             .prints("/status");
         // Without the ignored member every answer differs. Equal answers exit with 0.
         let all = bench.run(&["compare", OLD, OLD, "--all", "--output", "json"]).exits(3).json();

@@ -18,7 +18,7 @@ use targets::{AnsweringTarget, NoAnswer, TargetAnswer};
 use tokio::time::sleep_until;
 use uuid::Uuid;
 
-pub use self::report::{Comparison, ComparisonEnd, EventDifferences, Unanswered};
+pub use self::report::{Comparison, ComparisonEnd, EventDifferences, PerTarget};
 use self::report::{Found, Report};
 use super::{
     bounds::BoundsRequest,
@@ -158,7 +158,10 @@ fn found([old, new]: [Answer; 2], ignored: &[IgnoredPointer]) -> Result<Found, C
     Ok(match (old, new) {
         (Err(NoAnswer::Unreachable(error)), _) => return Err(ComparisonEnd::OldUnreachable(error)),
         (_, Err(NoAnswer::Unreachable(error))) => return Err(ComparisonEnd::NewUnreachable(error)),
-        (Ok(old), Ok(new)) => Found::answered(answers::differences_of(&old, &new, ignored)),
+        (Ok(old), Ok(new)) => {
+            let is_failed = [old.result.is_err(), new.result.is_err()];
+            Found::answered(answers::differences_of(&old, &new, ignored), is_failed)
+        }
         (old, new) => {
             let [old, new] = [old, new].map(|answer| answer.err().map(|error| error.to_string()));
             Found::unanswered(old, new)
@@ -171,7 +174,7 @@ mod tests {
     use std::{collections::HashMap, sync::Mutex};
 
     use async_trait::async_trait;
-    use domain::{Document, Limits, Upcasters, ports::Atomicity};
+    use domain::{Document, HandlerError, Limits, Upcasters, ports::Atomicity};
     use serde_json::Value;
     use targets::AnswerStatus;
 
@@ -272,7 +275,7 @@ mod tests {
         let ignored = vec!["/body/at".parse().unwrap()];
         let report = run(&store, CompareRequest { ignored, most_listed: 2, ..request() }, &old, &new).await;
         assert_eq!((report.compared, report.equal, report.different), (6, 3, 3));
-        assert_eq!(report.unanswered, Unanswered { old: 0, new: 1 });
+        assert_eq!(report.unanswered, PerTarget { old: 0, new: 1 });
         assert!(report.differences_truncated);
         let listed: Vec<(&str, Vec<&str>)> = report
             .differences
@@ -305,12 +308,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn equal_failures_are_equal_and_counted() {
+        let store = store(2).await;
+        let failure = || {
+            let result = Err(HandlerError::retry("no"));
+            target([("e1", Ok(TargetAnswer { result, ..said("{}").unwrap() }))])
+        };
+        let report = run(&store, request(), &failure(), &failure()).await;
+        assert_eq!((report.equal, report.different), (2, 0));
+        assert_eq!(report.failed, PerTarget { old: 1, new: 1 });
+    }
+
+    #[tokio::test]
     async fn silence_of_both_targets_is_not_equality() {
         let store = store(1).await;
         let silent = || target([("e1", Err(NoAnswer::Unanswered("too late".to_owned())))]);
         let report = run(&store, request(), &silent(), &silent()).await;
         assert_eq!((report.equal, report.different), (0, 1));
-        assert_eq!(report.unanswered, Unanswered { old: 1, new: 1 });
+        assert_eq!(report.unanswered, PerTarget { old: 1, new: 1 });
         let late = Some(JsonTree::scalar("too late"));
         let expected = Difference { pointer: "/error".to_owned(), old: late.clone(), new: late };
         assert_eq!(report.differences[0].differences, [expected]);

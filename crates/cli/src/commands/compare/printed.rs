@@ -1,6 +1,6 @@
 //! The report of a comparison, for people.
 
-use event_replay::app::compare::{Comparison, EventDifferences, Unanswered};
+use event_replay::app::compare::{Comparison, EventDifferences, PerTarget};
 
 use crate::{
     context::Context,
@@ -25,7 +25,11 @@ pub(super) fn print(report: &Comparison, cx: &mut Context<'_>) -> Result<(), Cli
         grouped(*equal),
         grouped(*different)
     ))?;
-    let Unanswered { old, new } = report.unanswered;
+    let PerTarget { old, new } = report.failed;
+    if old + new > 0 {
+        cx.printer.line(&format!("failed: {} at OLD, {} at NEW", grouped(old), grouped(new)))?;
+    }
+    let PerTarget { old, new } = report.unanswered;
     if old + new > 0 {
         cx.printer.line(&format!("without an answer: {} by OLD, {} by NEW", grouped(old), grouped(new)))?;
     }

@@ -31,8 +31,10 @@ pub struct Comparison {
     pub equal: u64,
     /// The number of events with different or missing answers.
     pub different: u64,
-    /// The number of events without an answer.
-    pub unanswered: Unanswered,
+    /// The number of events that each target answered with a failure. Two equal failures are equal answers.
+    pub failed: PerTarget,
+    /// The number of events that each target did not answer completely and in time.
+    pub unanswered: PerTarget,
     /// The number of different events by the pointer of the difference. At most 100 pointers have a count, the others
     /// are `(other)`.
     pub by_pointer: BTreeMap<String, u64>,
@@ -46,13 +48,20 @@ pub struct Comparison {
     pub ended: ComparisonEnd,
 }
 
-/// The number of events that each target did not answer completely and in time.
+/// A number of events for each target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Unanswered {
-    /// Events without an answer of the old target.
+pub struct PerTarget {
+    /// Events of the old target.
     pub old: u64,
-    /// Events without an answer of the new target.
+    /// Events of the new target.
     pub new: u64,
+}
+
+impl PerTarget {
+    fn add(&mut self, [old, new]: [bool; 2]) {
+        self.old += u64::from(old);
+        self.new += u64::from(new);
+    }
 }
 
 /// The differences of the answers to one event.
@@ -98,13 +107,14 @@ impl Serialize for ComparisonEnd {
 /// The comparison of the answers to one event.
 pub(super) struct Found {
     differences: Vec<Difference>,
+    is_failed: [bool; 2],
     is_unanswered: [bool; 2],
 }
 
 impl Found {
     /// Returns the result of two answers.
-    pub(super) fn answered(differences: Vec<Difference>) -> Self {
-        Self { differences, is_unanswered: [false, false] }
+    pub(super) fn answered(differences: Vec<Difference>, is_failed: [bool; 2]) -> Self {
+        Self { differences, is_failed, is_unanswered: [false, false] }
     }
 
     /// Returns the result of missing answers. Two missing answers are different, because nothing shows that the targets
@@ -113,7 +123,7 @@ impl Found {
         let is_unanswered = [old.is_some(), new.is_some()];
         let [old, new] = [old, new].map(|error| error.map(|error| JsonTree::scalar(&error)));
         let difference = Difference { pointer: ERROR.to_owned(), old, new };
-        Self { differences: vec![difference], is_unanswered }
+        Self { differences: vec![difference], is_failed: [false, false], is_unanswered }
     }
 }
 
@@ -129,7 +139,8 @@ impl Report {
             compared: 0,
             equal: 0,
             different: 0,
-            unanswered: Unanswered::default(),
+            failed: PerTarget::default(),
+            unanswered: PerTarget::default(),
             by_pointer: BTreeMap::new(),
             differences: Vec::new(),
             differences_truncated: false,
@@ -144,11 +155,11 @@ impl Report {
     }
 
     pub(super) fn record(&mut self, stored: &StoredEvent, found: Found) {
-        let Found { mut differences, is_unanswered: [old, new] } = found;
+        let Found { mut differences, is_failed, is_unanswered } = found;
         let report = &mut self.comparison;
         report.compared += 1;
-        report.unanswered.old += u64::from(old);
-        report.unanswered.new += u64::from(new);
+        report.failed.add(is_failed);
+        report.unanswered.add(is_unanswered);
         if differences.is_empty() {
             report.equal += 1;
             return;
@@ -219,9 +230,9 @@ mod tests {
             let differences = (0..30)
                 .map(|n| Difference { pointer: format!("/body/{round}/{n}"), old: long.clone(), new: None })
                 .collect();
-            report.record(&stored(), Found::answered(differences));
+            report.record(&stored(), Found::answered(differences, [false, false]));
         }
-        report.record(&stored(), Found::answered(Vec::new()));
+        report.record(&stored(), Found::answered(Vec::new(), [false, false]));
         let report = report.end(ComparisonEnd::Completed, 0);
         assert_eq!((report.compared, report.equal, report.different), (51, 1, 50));
         assert_eq!((report.differences.len(), report.differences_truncated), (2, true));
