@@ -245,7 +245,7 @@ fn consume(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
             service.post_json("/v1/groups", group).await?;
             service.publish_all(&lines(EVENTS, round)).await
         })?;
-        timed(|| runtime.block_on(handle_all(&service, &format!("g{round}"))))
+        runtime.block_on(handle_all(&service, &format!("g{round}")))
     };
     let mut rates = Vec::new();
     for _ in 0..bench.rounds() {
@@ -259,19 +259,24 @@ fn consume(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     runtime.block_on(service.stop())
 }
 
-async fn handle_all(service: &Arc<Service>, group: &str) -> Result<()> {
+/// Returns the time until the last delivery is settled. A client may still wait for another one then.
+async fn handle_all(service: &Arc<Service>, group: &str) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut last = Duration::ZERO;
     let handled = Arc::new(AtomicUsize::new(0));
     let clients = (0..CLIENTS).map(|_| {
         let (service, group, handled) = (Arc::clone(service), group.to_owned(), Arc::clone(&handled));
         tokio::spawn(async move { handle(&service, &group, &handled).await })
     });
     for client in clients.collect::<Vec<_>>() {
-        client.await??;
+        last = last.max(client.await??.duration_since(begun));
     }
-    Ok(())
+    Ok(last)
 }
 
-async fn handle(service: &Service, group: &str, handled: &AtomicUsize) -> Result<()> {
+/// Fetches and settles until all events are handled. Returns the time of the client's last settlement.
+async fn handle(service: &Service, group: &str, handled: &AtomicUsize) -> Result<Instant> {
+    let mut last = Instant::now();
     let (fetch, settle) = (format!("/v1/groups/{group}/fetch"), format!("/v1/groups/{group}/settle"));
     while handled.load(Ordering::SeqCst) < EVENTS {
         let fetched = service.post_json(&fetch, json!({"max": 64, "wait": 1})).await?;
@@ -283,9 +288,10 @@ async fn handle(service: &Service, group: &str, handled: &AtomicUsize) -> Result
         if !settlements.is_empty() {
             handled.fetch_add(settlements.len(), Ordering::SeqCst);
             service.post_json(&settle, Value::Array(settlements)).await?;
+            last = Instant::now();
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Measures streams of events: the time from a publication to its arrival, and the memory of a thousand streams.
