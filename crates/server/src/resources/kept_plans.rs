@@ -18,11 +18,8 @@ use serde::Deserialize;
 
 use super::{
     events::{self, cursor},
-    filter::{self, AFTER_EVENT_MEMBER, DEFAULT_LIMIT, UNTIL_EVENT_MEMBER, filter_members},
-    plans::{
-        ALL, ALLOW_GAP, BATCH_SIZE, CAUSE, CHECK_SCHEMAS, CHECKPOINT, DELAY, GROUP, LIMIT, MISSED, RATE,
-        StartBody,
-    },
+    filter::{self, DEFAULT_LIMIT},
+    plans::{BATCH_SIZE, CHECK_SCHEMAS, DELAY, GROUP, RATE, StartBody, plan_members},
 };
 use crate::{
     answer::{json, json_with, rows},
@@ -31,22 +28,8 @@ use crate::{
 };
 
 /// The members of the body that keeps a plan.
-pub(crate) const KEEP: &[Member] = filter_members![
-    AFTER_EVENT_MEMBER,
-    UNTIL_EVENT_MEMBER,
-    ALL,
-    LIMIT,
-    CHECKPOINT,
-    ALLOW_GAP,
-    MISSED,
-    CAUSE,
-    Member::new("mark", Shape::Cursor),
-    CHECK_SCHEMAS,
-    GROUP,
-    RATE,
-    DELAY,
-    BATCH_SIZE,
-];
+pub(crate) const KEEP: &[Member] =
+    plan_members![Member::new("mark", Shape::Cursor), CHECK_SCHEMAS, GROUP, RATE, DELAY, BATCH_SIZE,];
 /// The members of the body of an approval.
 pub(crate) const APPROVE: &[Member] = &[Member::new("hash", Shape::Text)];
 

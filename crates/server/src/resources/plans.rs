@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{
     events::cursor,
-    filter::{AFTER_EVENT_MEMBER, FilterBody, Texts, UNTIL_EVENT_MEMBER, filter_members},
+    filter::{AFTER_EVENT_MEMBER, FilterBody, Texts, UNTIL_EVENT_MEMBER},
 };
 use crate::{
     answer::{json, json_with},
@@ -46,29 +46,28 @@ pub(super) const NUMBER_OF_EVENTS: Shape = Shape::Whole(1, i64::MAX as u64);
 const SHARE: Shape =
     Shape::Like(r"^([1-9][0-9]{0,17}|([1-9][0-9]?(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9]|100)%)$");
 
+/// Returns the members that describe the events of a plan, and further members.
+macro_rules! plan_members {
+    ($($more:expr),* $(,)?) => {
+        $crate::resources::filter::filter_members![
+            $crate::resources::filter::AFTER_EVENT_MEMBER,
+            $crate::resources::filter::UNTIL_EVENT_MEMBER,
+            $crate::resources::plans::ALL,
+            $crate::resources::plans::LIMIT,
+            $crate::resources::plans::CHECKPOINT,
+            $crate::resources::plans::ALLOW_GAP,
+            $crate::resources::plans::MISSED,
+            $crate::resources::plans::CAUSE,
+            $($more,)*
+        ]
+    };
+}
+pub(super) use plan_members;
+
 /// The members of the body of a plan.
-pub(crate) const PLAN: &[Member] = filter_members![
-    AFTER_EVENT_MEMBER,
-    UNTIL_EVENT_MEMBER,
-    ALL,
-    LIMIT,
-    CHECKPOINT,
-    ALLOW_GAP,
-    MISSED,
-    CAUSE,
-    Member::new("mark", Shape::Cursor),
-    CHECK_SCHEMAS,
-];
+pub(crate) const PLAN: &[Member] = plan_members![Member::new("mark", Shape::Cursor), CHECK_SCHEMAS,];
 /// The members of the body that starts a replay.
-pub(crate) const START: &[Member] = filter_members![
-    AFTER_EVENT_MEMBER,
-    UNTIL_EVENT_MEMBER,
-    ALL,
-    LIMIT,
-    CHECKPOINT,
-    ALLOW_GAP,
-    MISSED,
-    CAUSE,
+pub(crate) const START: &[Member] = plan_members![
     Member::required("mark", Shape::Cursor),
     Member::required("hash", Shape::Text),
     GROUP,
