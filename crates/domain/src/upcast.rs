@@ -10,6 +10,7 @@ mod error;
 mod numbers;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,7 +26,23 @@ use crate::{
     error::panic_message,
     event::{Document, Event, Limits},
     ports::EventUpcaster,
+    stored::StoredEvent,
 };
+
+/// Returns a stored event as a handler or a target gets it. An event without an upcaster is not copied.
+///
+/// # Errors
+/// Returns [`UpcastError`] when an upcaster fails.
+pub fn upcast_stored<'e>(
+    upcaster: &dyn EventUpcaster,
+    stored: &'e StoredEvent,
+) -> Result<Cow<'e, StoredEvent>, UpcastError> {
+    if upcaster.target(stored.event.event_type(), stored.event.version()).is_none() {
+        return Ok(Cow::Borrowed(stored));
+    }
+    let event = upcaster.upcast(&stored.event)?;
+    Ok(Cow::Owned(StoredEvent { event, ..stored.clone() }))
+}
 
 /// The members that an upcaster must not change. They identify the event.
 pub const KEPT_MEMBERS: [&str; 3] = ["id", "type", "timestamp"];

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use domain::{
-    StoredEvent,
     ports::{DeliveryOutcome, EventUpcaster, ReplayDelivery, ReplayTarget, TargetError},
+    upcast::upcast_stored,
 };
 
 /// Upcasts each event before the inner target gets it. An event that cannot be upcast has failed, and the inner target
@@ -37,12 +37,11 @@ impl<'a> UpcastingTarget<'a> {
         }
         let (mut deliveries, mut failures) = (Vec::new(), Vec::new());
         for delivery in batch {
-            let upcast = self.upcaster.upcast(&delivery.stored.event);
+            let upcast = upcast_stored(self.upcaster, &delivery.stored);
             failures.push(upcast.as_ref().err().map(ToString::to_string));
-            deliveries.extend(upcast.ok().map(|event| ReplayDelivery {
-                stored: StoredEvent { event, ..delivery.stored.clone() },
-                ..delivery.clone()
-            }));
+            deliveries.extend(
+                upcast.ok().map(|stored| ReplayDelivery { stored: stored.into_owned(), ..delivery.clone() }),
+            );
         }
         Some(Upcast { deliveries, failures })
     }

@@ -3,8 +3,9 @@
 use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use domain::{
-    Delivery, HandlerError, StoredEvent, TypePattern,
+    Delivery, HandlerError, TypePattern,
     ports::{EventHandler, EventUpcaster},
+    upcast::upcast_stored,
 };
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -139,13 +140,10 @@ fn upcast_delivery<'d>(
     upcaster: &dyn EventUpcaster,
     delivery: &'d Delivery,
 ) -> Result<Cow<'d, Delivery>, HandlerError> {
-    let event = &delivery.stored.event;
-    if upcaster.target(event.event_type(), event.version()).is_none() {
-        return Ok(Cow::Borrowed(delivery));
-    }
-    let event = upcaster.upcast(event).map_err(HandlerError::give_up)?;
-    let stored = StoredEvent { event, ..delivery.stored.clone() };
-    Ok(Cow::Owned(Delivery { stored, ..delivery.clone() }))
+    Ok(match upcast_stored(upcaster, &delivery.stored).map_err(HandlerError::give_up)? {
+        Cow::Borrowed(_) => Cow::Borrowed(delivery),
+        Cow::Owned(stored) => Cow::Owned(Delivery { stored, ..delivery.clone() }),
+    })
 }
 
 /// Runs user code. Converts its panics and its excess of the time limit into errors.

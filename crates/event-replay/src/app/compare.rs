@@ -12,6 +12,7 @@ use std::sync::Arc;
 use domain::{
     Filter, StoredEvent,
     ports::{EventUpcaster, Order, ReplayDelivery},
+    upcast::upcast_stored,
 };
 use replay::{Cancel, Pace, Pacer};
 use targets::{AnsweringTarget, NoAnswer, TargetAnswer};
@@ -26,7 +27,6 @@ use super::{
     error::{AppError, InvalidRequest},
     replay::ReplaySelection,
     store::clock,
-    upcasting::upcast,
     walk::EventWalk,
 };
 use crate::handle::StoreHandle;
@@ -97,7 +97,7 @@ pub async fn compare(
     let mut report = Report::new(request.most_listed);
     while let Some(page) = walk.page().await? {
         for stored in page.events {
-            let upcast = match upcast(&*request.upcaster, &stored) {
+            let upcast = match upcast_stored(&*request.upcaster, &stored) {
                 Ok(upcast) => upcast,
                 Err(error) => {
                     // Neither target gets the event.

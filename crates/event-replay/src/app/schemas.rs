@@ -3,6 +3,7 @@
 use domain::{
     StoredEvent, Violation,
     ports::{Describes, EventUpcaster, EventValidator, SchemaRecord, SchemaSummary, Verdict},
+    upcast::upcast_stored,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -254,9 +255,9 @@ impl SchemaTrial {
         if stored.event.event_type() != self.event_type {
             return;
         }
-        let violations = match upcaster.upcast(&stored.event) {
+        let violations = match upcast_stored(upcaster, stored) {
             Err(error) => vec![Violation::new("", "upcast", error.failure())],
-            Ok(event) => match event.value().map(|value| registry.validate(&value)) {
+            Ok(stored) => match stored.event.value().map(|value| registry.validate(&value)) {
                 // The schema is for another version of the type.
                 Ok(Verdict::NoSchema) | Err(_) => return,
                 Ok(Verdict::Valid) => vec![],

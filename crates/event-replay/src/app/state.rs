@@ -11,6 +11,7 @@ use std::sync::Arc;
 use domain::{
     Cursor, Entity, Filter, StoredEvent, TypePattern,
     ports::{EventUpcaster, Order},
+    upcast::upcast_stored,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -21,7 +22,6 @@ use super::{
     differences::{Difference, PatchOperation, differences},
     error::{AppError, InvalidRequest, NotFound},
     json_tree::JsonTree,
-    upcasting::upcast,
     walk::EventWalk,
 };
 use crate::handle::StoreHandle;
@@ -145,7 +145,7 @@ pub async fn state(
     let (mut events, mut last) = (0, None);
     while let Some(page) = walk.page().await? {
         for stored in &page.events {
-            fold.add(&*upcast(&*request.upcaster, stored).map_err(FoldError::Upcast)?).await;
+            fold.add(&*upcast_stored(&*request.upcaster, stored).map_err(FoldError::Upcast)?).await;
         }
         events += page.events.len() as u64;
         last = page.events.last().map(FoldedEvent::of).or(last);
@@ -183,7 +183,7 @@ pub async fn diff(
     let mut causes = Causes::default();
     while let Some(page) = walk.page().await? {
         for stored in &page.events {
-            let stored = &*upcast(&*request.upcaster, stored).map_err(FoldError::Upcast)?;
+            let stored = &*upcast_stored(&*request.upcaster, stored).map_err(FoldError::Upcast)?;
             new.add(stored).await;
             if stored.event.timestamp() <= from {
                 old.add(stored).await;

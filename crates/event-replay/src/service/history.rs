@@ -6,6 +6,7 @@ use bus::Bus;
 use domain::{
     Cursor, Expectation, Filter, StorageFailure, StoredEvent,
     ports::{EventStoreError, EventUpcaster, ReadRequest},
+    upcast::upcast_stored,
 };
 
 use super::payload::{DecodeError, Payload};
@@ -63,9 +64,9 @@ impl History {
         self.events.iter().map(|stored| self.value(stored)).collect()
     }
 
-    fn value<P: Payload>(&self, StoredEvent { event, .. }: &StoredEvent) -> Result<P, DecodeError> {
-        let upcast = self.upcaster.upcast(event);
-        P::decode(&upcast.map_err(|error| DecodeError::new::<P>(event, &error.failure()))?)
+    fn value<P: Payload>(&self, stored: &StoredEvent) -> Result<P, DecodeError> {
+        let upcast = upcast_stored(&*self.upcaster, stored);
+        P::decode(&upcast.map_err(|error| DecodeError::new::<P>(&stored.event, &error.failure()))?.event)
     }
 
     /// Returns the head of the log at the time of the read. The history ends there.
