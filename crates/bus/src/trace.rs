@@ -10,6 +10,7 @@
 
 use domain::{Delivery, DeliveryOrigin, Event};
 use trace_context::record;
+pub(crate) use trace_context::within_delivery;
 pub use trace_context::{NoTraceParent, TARGET, TraceParent, current, is_recorded, within};
 use tracing::{Span, field::Empty};
 
@@ -21,13 +22,13 @@ pub(crate) struct DeliveryTrace {
 }
 
 impl DeliveryTrace {
-    /// Returns the trace of a delivery, or `None` if its event has no trace context and spans are not recorded.
+    /// Returns the trace of a delivery, or `None` if spans are not recorded.
     pub(crate) fn of(delivery: &Delivery) -> Option<Self> {
-        let event = &delivery.stored.event;
-        let carried = TraceParent::of(event);
-        if carried.is_none() && !is_recorded() {
+        if !is_recorded() {
             return None;
         }
+        let event = &delivery.stored.event;
+        let carried = TraceParent::of(event);
         let span = tracing::info_span!(
             target: TARGET,
             "handle",

@@ -14,6 +14,6 @@ mod window;
 
 pub use flusher::Flusher;
 pub use meter::Meter;
-pub use recorder::{delivery, expired, group_lag};
+pub use recorder::{Deliveries, group_lag};
 pub use series::{MAX_LABELS, OTHER};
 pub use window::{MIN_SAMPLES, Processing, WINDOW_MINUTES, Window};

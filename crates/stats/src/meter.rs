@@ -68,6 +68,16 @@ impl Meter {
         self.record(name, label, Count { count: 1, sum: whole_micros(took), took: Some(took) });
     }
 
+    /// Counts one occurrence at this time, as [`Meter::count`] does for now.
+    pub fn count_at(&self, at: Timestamp, name: &'static str, label: &str) {
+        self.record_at(at, name, label, Count { count: 1, sum: 0, took: None });
+    }
+
+    /// Counts one occurrence at this time with its duration, as [`Meter::time`] does for now.
+    pub fn time_at(&self, at: Timestamp, name: &'static str, label: &str, took: Duration) {
+        self.record_at(at, name, label, Count { count: 1, sum: whole_micros(took), took: Some(took) });
+    }
+
     /// Counts `count` occurrences in one call that took `sum` microseconds. The recorder's histogram gets one duration.
     /// If `sum` is 0, the recorder gets only the counter.
     pub fn add(&self, name: &'static str, label: &str, count: u64, sum: u64) {
@@ -100,8 +110,12 @@ impl Meter {
     }
 
     fn record(&self, name: &'static str, label: &str, what: Count) {
+        self.record_at(self.0.clock.now(), name, label, what);
+    }
+
+    fn record_at(&self, at: Timestamp, name: &'static str, label: &str, what: Count) {
         let inner = &*self.0;
-        let minute = minute_of(inner.clock.now());
+        let minute = minute_of(at);
         // The index is below the number of shards, so the shard exists.
         if let Some(shard) = inner.shards.get(SHARD.with(|shard| *shard)) {
             lock(shard).count(&inner.labels, name, label, minute, what);

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use event_replay_stats::{MAX_LABELS, OTHER, delivery, expired};
+use event_replay_stats::{Deliveries, MAX_LABELS, OTHER};
+use jiff::Timestamp;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
 /// The types of all registered series.
@@ -47,14 +48,29 @@ impl Recorder for Types {
 fn a_process_has_a_limited_number_of_types() {
     let types = Types::default();
     metrics::with_local_recorder(&types, || {
+        let (now, deliveries) = (Timestamp::now(), Deliveries::new("g"));
         for n in 0..MAX_LABELS + 50 {
-            delivery("g", &format!("type.{n}"), "handled", Duration::ZERO);
-            expired("g", &format!("type.{n}"));
+            deliveries.attempt(&format!("type.{n}"), "handled", now, Duration::ZERO);
+            deliveries.expired(&format!("type.{n}"), now);
         }
         // A known type keeps its series.
-        delivery("other-group", "type.7", "handled", Duration::ZERO);
+        Deliveries::new("other-group").attempt("type.7", "handled", now, Duration::ZERO);
     });
     let types = types.0.lock().unwrap();
     assert_eq!(types.len(), MAX_LABELS + 1);
     assert!(types.contains("type.7") && types.contains(OTHER));
+}
+
+/// A process may install its recorder after its first deliveries.
+#[test]
+fn a_recorder_that_is_installed_late_gets_the_counts_after_a_minute() {
+    let (now, deliveries) = (Timestamp::now(), Deliveries::new("late"));
+    deliveries.attempt("type.1", "handled", now, Duration::ZERO);
+    let types = Types::default();
+    metrics::with_local_recorder(&types, || {
+        deliveries.attempt("type.1", "handled", now + Duration::from_secs(59), Duration::ZERO);
+        assert!(types.0.lock().unwrap().is_empty());
+        deliveries.attempt("type.1", "handled", now + Duration::from_secs(61), Duration::ZERO);
+    });
+    assert_eq!(types.0.lock().unwrap().len(), 1);
 }

@@ -4,7 +4,7 @@
 //! [`tracing`] spans with the target [`TARGET`]. Such a span has the ids of its place as the fields `trace_id` and
 //! `span_id`. A span within another has the field `parent_span_id`.
 
-use std::{fmt, str::FromStr};
+use std::{cell::OnceCell, fmt, str::FromStr};
 
 use domain::Event;
 use serde::Deserialize;
@@ -15,7 +15,31 @@ use tracing::{Level, Span};
 pub const TARGET: &str = "event_replay";
 
 tokio::task_local! {
-    static CURRENT: TraceParent;
+    static CURRENT: Place;
+}
+
+/// The place at which a task works.
+enum Place {
+    Known(TraceParent),
+    /// The place of the delivery of an event. It is found when it is first needed, because to find it reads the whole
+    /// event.
+    Delivery {
+        event: Event,
+        is_live: bool,
+        found: OnceCell<Option<TraceParent>>,
+    },
+}
+
+impl Place {
+    fn trace(&self) -> Option<TraceParent> {
+        match self {
+            Self::Known(trace) => Some(*trace),
+            Self::Delivery { event, is_live, found } => *found.get_or_init(|| {
+                let carried = TraceParent::of(event)?;
+                Some(if *is_live { carried.child() } else { carried.new_root() })
+            }),
+        }
+    }
 }
 
 /// A place in a trace, in the form of the W3C header `traceparent`.
@@ -127,13 +151,19 @@ impl FromStr for TraceParent {
 /// Returns the place in a trace at which this task works. Within a handler it is the place of the delivery. Otherwise
 /// it is the place given to [`within`].
 pub fn current() -> Option<TraceParent> {
-    CURRENT.try_with(|current| *current).ok()
+    CURRENT.try_with(Place::trace).ok().flatten()
 }
 
 /// Runs `work` at a place in a trace, such as the place of an HTTP request. Events published by `work` belong to the
 /// trace.
 pub async fn within<F: Future>(trace: TraceParent, work: F) -> F::Output {
-    CURRENT.scope(trace, work).await
+    CURRENT.scope(Place::Known(trace), work).await
+}
+
+/// Runs `work` at the place of a delivery whose span is not recorded. A live delivery continues the trace of its event.
+/// Any other delivery has a new trace. If the event has no trace context, the delivery has no place.
+pub async fn within_delivery<F: Future>(event: Event, is_live: bool, work: F) -> F::Output {
+    CURRENT.scope(Place::Delivery { event, is_live, found: OnceCell::new() }, work).await
 }
 
 /// Returns whether a subscriber records the spans.
@@ -168,6 +198,28 @@ mod tests {
         ] {
             assert_eq!(text.parse::<TraceParent>(), Err(NoTraceParent), "{text}");
         }
+    }
+
+    fn event(metadata: &str) -> Event {
+        let json = format!(
+            r#"{{"id":"e","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{metadata}}}"#
+        );
+        let document = domain::Document::parse(json.as_bytes(), &domain::Limits::default()).unwrap();
+        document.into_event().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_live_delivery_continues_the_trace_of_its_event_and_a_replay_begins_one() {
+        let carried = TraceParent::root();
+        let traced = event(&format!(r#"{{"traceparent":"{carried}"}}"#));
+        let twice = async { (current().unwrap(), current().unwrap()) };
+        let (live, again) = within_delivery(traced.clone(), true, twice).await;
+        assert_eq!((live.trace_id(), live), (carried.trace_id(), again));
+        assert_ne!(live.span_id(), carried.span_id());
+        let replay = within_delivery(traced, false, async { current().unwrap() }).await;
+        assert_ne!(replay.trace_id(), carried.trace_id());
+        assert_eq!(within_delivery(event("{}"), true, async { current() }).await, None);
+        assert_eq!(current(), None);
     }
 
     #[test]

@@ -40,7 +40,7 @@ use tokio::{
 use super::{
     breaker::Breaker,
     fetch::{BatchEvents, BatchRequest, KeyEvents},
-    handing::{Handed, Router},
+    handing::{Handed, Handling, Router},
     log::{LogReader, Piece},
     ready::{Ready, ReadyQueue},
     rules::Rules,
@@ -114,7 +114,7 @@ pub(crate) struct Actor {
     log: Arc<LogReader>,
     settings: ConsumerSettings,
     rules: Rules,
-    router: Arc<Router>,
+    handling: Arc<Handling>,
     tally: Tally,
     token: u64,
     head: watch::Receiver<Option<Cursor>>,
@@ -183,8 +183,10 @@ impl Actor {
     ) -> Self {
         let now = Instant::now();
         let log = Arc::clone(&shared.log);
+        let tally = Tally::new(shared.meter.clone(), rules.spec.name.clone());
+        let handling = Arc::new(Handling { router, shared: Arc::clone(&shared), timeout: settings.timeout });
         Self {
-            tally: Tally::new(shared.meter.clone(), rules.spec.name.clone()),
+            tally,
             head: log.head(),
             token: fastrand::u64(1..),
             segments: BTreeMap::new(),
@@ -228,7 +230,7 @@ impl Actor {
             log,
             settings,
             rules,
-            router: Arc::new(router),
+            handling,
             stop,
             state,
         }
@@ -280,11 +282,11 @@ impl Actor {
     /// Returns the time of the next work for which no other event wakes the actor. Only work that the next
     /// [`Actor::pump`] can do counts. A timer that expires without effect would make the actor spin.
     fn next_timer(&self) -> Instant {
-        let (at, now) = (Instant::now(), self.now());
+        let at = Instant::now();
         let due = self.segments.values().filter_map(Segment::next_due).min();
         let may_commit = !self.committing && self.commit_again.is_none();
         let timers = [
-            due.map(|due| at + until(now, due)),
+            due.map(|due| at + until(self.now(), due)),
             self.commit_again.as_ref().map(|(again, _)| *again),
             may_commit.then_some(self.quiet_commit),
             self.commit_due.filter(|_| may_commit),
@@ -300,28 +302,28 @@ impl Actor {
         timers.into_iter().flatten().min().unwrap_or(at + QUIET_COMMIT)
     }
 
-    /// Does all work that is possible now.
+    /// Does all work that is possible now. It runs after each delivery, so it reads the clock once.
     fn pump(&mut self) {
+        let now = Instant::now();
         self.wake();
-        self.note_silence();
-        self.renew();
-        self.ask_pauses();
+        self.note_silence(now);
+        self.renew(now);
+        self.ask_pauses(now);
         self.start_isolated_attempt();
-        self.spill_slow_keys();
-        self.commit();
-        self.launch();
-        self.fetch_again();
+        self.spill_slow_keys(now);
+        self.commit(now);
+        self.launch(now);
+        self.fetch_again(now);
         self.fetch();
-        self.read();
-        self.look();
+        self.read(now);
+        self.look(now);
     }
 
     fn wake(&mut self) {
-        let now = self.now();
         let due: Vec<u16> = self
             .segments
             .iter()
-            .filter(|(_, segment)| segment.next_due().is_some_and(|due| due <= now))
+            .filter(|(_, segment)| segment.next_due().is_some_and(|due| due <= self.now()))
             .map(|(number, _)| *number)
             .collect();
         for number in due {
@@ -336,16 +338,25 @@ impl Actor {
         happen: impl FnOnce(&mut Segment, &mut StepContext<'_>) -> T,
     ) -> Option<T> {
         let now = self.now();
+        self.with_at(now, number, happen)
+    }
+
+    /// Applies a step at this time, as [`Actor::with`] does.
+    fn with_at<T>(
+        &mut self,
+        now: Timestamp,
+        number: u16,
+        happen: impl FnOnce(&mut Segment, &mut StepContext<'_>) -> T,
+    ) -> Option<T> {
         let segment = self.segments.get_mut(&number)?;
         let mut at = StepContext::new(&self.rules, now);
         let result = happen(segment, &mut at);
         let (epoch, effects) = (segment.lease.epoch, at.effects);
-        self.take_up(number, epoch, effects);
+        self.take_up(number, epoch, effects, now);
         Some(result)
     }
 
-    fn take_up(&mut self, segment: u16, epoch: u64, effects: Effects) {
-        let now = self.now();
+    fn take_up(&mut self, segment: u16, epoch: u64, effects: Effects, now: Timestamp) {
         for work in effects.work {
             let unit = DeliveryId { segment, epoch, source: work.source.clone() };
             let needs_isolation =

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use domain::{
-    Delivery, HandlerError, TypePattern,
+    Delivery, DeliveryOrigin, HandlerError, TypePattern,
     ports::{EventHandler, EventUpcaster},
     upcast::upcast_stored,
 };
@@ -62,45 +62,33 @@ pub(crate) struct Handed {
     pub(crate) took: Duration,
 }
 
+/// The handlers of a consumer and the parts that their calls need.
+pub(crate) struct Handling {
+    pub(crate) router: Router,
+    pub(crate) shared: Arc<Shared>,
+    /// The time limit of a call.
+    pub(crate) timeout: Duration,
+}
+
 /// Calls the handlers of a delivery one after the other. With `alone`, the caller ensures that no other delivery of
 /// this process is with a handler.
-pub(crate) async fn hand_over(
-    router: Arc<Router>,
-    delivery: Delivery,
-    timeout: Duration,
-    shared: Arc<Shared>,
-    alone: bool,
-) -> Handed {
-    let _shared_permit = if alone { None } else { Some(shared.isolation.read().await) };
-    let calling = call(&router, &*shared.upcaster, &delivery, timeout);
+pub(crate) async fn hand_over(handling: Arc<Handling>, delivery: Delivery, alone: bool) -> Handed {
+    let _shared_permit = if alone { None } else { Some(handling.shared.isolation.read().await) };
+    // The wrappers of both branches hold a pointer to the call. The task, which is copied at its start, stays small.
+    let mut calling = pin!(call(&handling, &delivery));
     let Some(DeliveryTrace { own, span }) = DeliveryTrace::of(&delivery) else {
-        return calling.await;
+        let (event, is_live) = (delivery.stored.event.clone(), delivery.origin == DeliveryOrigin::Live);
+        return trace::within_delivery(event, is_live, calling.as_mut()).await;
     };
-    let handed = trace::within(own, calling).instrument(span.clone()).await;
+    let handed = trace::within(own, calling.as_mut()).instrument(span.clone()).await;
     span.record("outcome", handed.answer.name());
     handed
 }
 
-/// Calls the handlers of a delivery and records metrics.
-async fn call(
-    router: &Router,
-    upcaster: &dyn EventUpcaster,
-    delivery: &Delivery,
-    timeout: Duration,
-) -> Handed {
-    let handed = call_each(router, upcaster, delivery, timeout).await;
-    let event_type = delivery.stored.event.event_type();
-    stats::delivery(&delivery.group, event_type, handed.answer.name(), handed.took);
-    handed
-}
-
-async fn call_each(
-    router: &Router,
-    upcaster: &dyn EventUpcaster,
-    delivery: &Delivery,
-    timeout: Duration,
-) -> Handed {
-    let begun = Instant::now();
+async fn call(handling: &Handling, delivery: &Delivery) -> Handed {
+    let began = Instant::now();
+    let Handling { router, shared, timeout } = handling;
+    let (upcaster, timeout) = (&*shared.upcaster, *timeout);
     // Only a delivery that a handler takes is upcast.
     let mut upcast = None;
     for handler in router.handlers(delivery) {
@@ -116,7 +104,7 @@ async fn call_each(
             }
         };
         let Err(error) = answer else { continue };
-        let took = begun.elapsed();
+        let took = began.elapsed();
         let event = &delivery.stored.event;
         if !event.options().reports_error && event.event_type() != SYSTEM_ERROR {
             let hook = async {
@@ -130,7 +118,7 @@ async fn call_each(
         return Handed { answer: HandlerOutcome::Failed(error), took };
     }
     match upcast {
-        Some(_) => Handed { answer: HandlerOutcome::Handled, took: begun.elapsed() },
+        Some(_) => Handed { answer: HandlerOutcome::Handled, took: began.elapsed() },
         None => Handed { answer: HandlerOutcome::Skipped, took: Duration::ZERO },
     }
 }

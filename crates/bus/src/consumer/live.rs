@@ -48,6 +48,8 @@ pub(crate) struct Live {
     /// The claim that the next commit, or the commit in progress, makes.
     asked: u64,
     entries: BTreeMap<u64, Entry>,
+    /// The number of entries up to `asked`.
+    claimed: usize,
     /// The entries of each key that are not done, in order.
     keys: HashMap<Key, VecDeque<u64>>,
     done: usize,
@@ -61,6 +63,7 @@ impl Live {
             claim: cursor,
             asked: cursor,
             entries: BTreeMap::new(),
+            claimed: 0,
             keys: HashMap::new(),
             done: 0,
         }
@@ -83,20 +86,20 @@ impl Live {
     pub(crate) fn offer(&mut self, key: Key, stored: StoredEvent) {
         let seq = stored.position.sequence;
         self.keys.entry(key.clone()).or_default().push_back(seq);
-        self.entries.insert(seq, Entry { stored, key, stage: Stage::Waiting });
+        let entry = Entry { stored, key, stage: Stage::Waiting };
+        if self.entries.insert(seq, entry).is_none() && seq <= self.asked {
+            self.claimed += 1;
+        }
     }
 
     /// Returns the number of entries that are not claimed yet.
     pub(crate) fn unclaimed(&self) -> usize {
-        self.entries.len() - self.claimed()
+        self.entries.len() - self.claimed
     }
 
     /// Returns the number of unsettled entries that are claimed or that the commit in progress will claim.
     pub(crate) fn claimed(&self) -> usize {
-        if self.entries.last_key_value().is_none_or(|(last, _)| *last <= self.asked) {
-            return self.entries.len();
-        }
-        self.entries.range(..=self.asked).count()
+        self.claimed
     }
 
     /// Returns the number of done entries that are not settled.
@@ -111,6 +114,7 @@ impl Live {
             self.asked = seq;
             asked += 1;
         }
+        self.claimed += asked;
         asked
     }
 
@@ -174,7 +178,7 @@ impl Live {
         let queue = self.keys.remove(key)?;
         let (position, through) = (*queue.front()?, *queue.back()?);
         let handed = self.is_handed(position);
-        let events = queue.iter().filter_map(|seq| Some(self.entries.remove(seq)?.stored)).collect();
+        let events = queue.iter().filter_map(|seq| Some(self.remove(*seq)?.stored)).collect();
         Some(Leaving { key: key.clone(), position, through, handed, events })
     }
 
@@ -206,10 +210,20 @@ impl Live {
     }
 
     fn drop_done_prefix(&mut self) {
-        while let Some(first) = self.entries.first_entry().filter(|first| first.get().stage == Stage::Done) {
-            first.remove();
+        while let Some((seq, _)) =
+            self.entries.first_key_value().filter(|(_, first)| first.stage == Stage::Done)
+        {
+            self.remove(*seq);
             self.done -= 1;
         }
+    }
+
+    fn remove(&mut self, seq: u64) -> Option<Entry> {
+        let removed = self.entries.remove(&seq);
+        if removed.is_some() && seq <= self.asked {
+            self.claimed -= 1;
+        }
+        removed
     }
 }
 

@@ -19,13 +19,13 @@ const COMMIT_AT: usize = OPEN / 2;
 const LIVE_SHARE: usize = 60;
 
 impl Actor {
-    pub(super) fn commit(&mut self) {
+    pub(super) fn commit(&mut self, now: Instant) {
         self.claim();
         if self.committing {
             return;
         }
         if let Some((again, mut commits)) = self.commit_again.take() {
-            if again > Instant::now() {
+            if again > now {
                 self.commit_again = Some((again, commits));
                 return;
             }
@@ -36,7 +36,6 @@ impl Actor {
                 return;
             }
         }
-        let now = Instant::now();
         let late = self.commit_due.is_some_and(|due| due <= now);
         let quiet = self.quiet_commit <= now;
         let idle = self.tasks.is_empty() && self.ready.is_empty() && self.commit_due.is_some();
@@ -82,12 +81,12 @@ impl Actor {
     /// Returns whether handlers are free but have no deliveries, because all fetched events wait behind slow
     /// deliveries.
     pub(super) fn is_clogged(&mut self, now: Instant) -> bool {
-        let waiting: usize = self.staying().map(|segment| segment.unclaimed().0).sum();
-        let claimed: usize = self.staying().map(Segment::claimed).sum();
-        let is_stuck = self.ready.is_empty()
-            && !self.tasks.is_empty()
-            && self.tasks.len() < self.settings.concurrency
-            && (waiting >= FETCH_BELOW || claimed >= COMMIT_AT);
+        let is_idle =
+            self.ready.is_empty() && !self.tasks.is_empty() && self.tasks.len() < self.settings.concurrency;
+        // The sums over all segments are last, because this runs after each delivery.
+        let is_stuck = is_idle
+            && (self.staying().map(|segment| segment.unclaimed().0).sum::<usize>() >= FETCH_BELOW
+                || self.staying().map(Segment::claimed).sum::<usize>() >= COMMIT_AT);
         if !is_stuck {
             self.stuck_since = None;
             return false;
@@ -96,8 +95,8 @@ impl Actor {
     }
 
     /// Moves keys with a slow first delivery to the ledger, with all events that wait behind it.
-    pub(super) fn spill_slow_keys(&mut self) {
-        if !self.is_clogged(Instant::now()) {
+    pub(super) fn spill_slow_keys(&mut self, now: Instant) {
+        if !self.is_clogged(now) {
             return;
         }
         self.stuck_since = None;

@@ -32,8 +32,9 @@ impl Actor {
                 continue;
             }
             // The running deliveries still belong to this consumer, so its leases are renewed meanwhile.
-            self.renew();
-            self.commit();
+            let now = Instant::now();
+            self.renew(now);
+            self.commit(now);
             let timer = (Instant::now() + COMMIT_WITHIN).min(deadline);
             tokio::select! {
                 Some(done) = self.tasks.join_next_with_id() => self.handed(done),
@@ -52,7 +53,7 @@ impl Actor {
         let asked = Instant::now();
         // A lease request in progress could arrive after the release and take the segments again.
         while (self.committing || self.leasing) && self.ended.is_none() {
-            self.note_silence();
+            self.note_silence(Instant::now());
             let timer = tokio::time::sleep(SILENT);
             tokio::select! {
                 io = self.io.join_next() => match io {

@@ -21,8 +21,8 @@ const LANE_IDLE: Duration = Duration::from_millis(100);
 const LANE_BUSY: Duration = Duration::from_millis(10);
 
 impl Actor {
-    pub(super) fn look(&mut self) {
-        if self.looking || self.look_again > Instant::now() {
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.looking || self.look_again > now {
             return;
         }
         let has_less = |segment: &&Segment, references: usize| {
@@ -39,7 +39,7 @@ impl Actor {
             .map(|segment| (segment.lease.segment, segment.lane_after()))
             .collect();
         if after.is_empty() {
-            self.look_again = Instant::now() + LANE_BUSY;
+            self.look_again = now + LANE_BUSY;
             return;
         }
         self.looking = true;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{Delivery, DeliveryOrigin, StoredEvent, time::later};
+use jiff::Timestamp;
 use tokio::{
     task::{Id, JoinError},
     time::Instant,
@@ -23,8 +24,8 @@ impl Actor {
         self.committing_answers + self.segments.values().map(Segment::unsettled).sum::<usize>()
     }
 
-    pub(super) fn launch(&mut self) {
-        if Instant::now() >= self.lease_good_until {
+    pub(super) fn launch(&mut self, now: Instant) {
+        if now >= self.lease_good_until {
             // The store was unreachable for a full lease time. Other consumers may work on these segments now.
             return;
         }
@@ -56,12 +57,12 @@ impl Actor {
     pub(super) fn hand(&mut self, unit: DeliveryId, work: Work, alone: bool) {
         let now = self.now();
         if work.origin == DeliveryOrigin::Live && work.stored.event.options().is_expired(now) {
-            self.tally.expired(&work.stored.event);
-            self.settle(&unit, &work.stored, &work.origin, HandlerOutcome::Expired, Duration::ZERO);
+            self.tally.expired(&work.stored.event, now);
+            self.settle(&unit, &work.stored, &work.origin, HandlerOutcome::Expired, Duration::ZERO, now);
             return;
         }
         self.breaker.handed();
-        self.tally.delivered();
+        self.tally.delivered(now);
         let delivery = Delivery {
             group: self.rules.spec.name.clone(),
             attempt: work.attempt,
@@ -71,9 +72,7 @@ impl Actor {
             deadline: later(now, self.settings.timeout),
             stored: work.stored.clone(),
         };
-        let shared = Arc::clone(&self.shared);
-        let handing = hand_over(Arc::clone(&self.router), delivery, self.settings.timeout, shared, alone);
-        let abort = self.tasks.spawn(handing);
+        let abort = self.tasks.spawn(hand_over(Arc::clone(&self.handling), delivery, alone));
         let Work { stored, origin, attempt, .. } = work;
         let running = Running { unit, stored, origin, attempt, abort: abort.clone() };
         self.running.insert(abort.id(), running);
@@ -87,8 +86,10 @@ impl Actor {
         };
         let Some(running) = self.running.remove(&id) else { return };
         if let Some(Handed { answer, took }) = handed {
+            let now = self.now();
             self.note_answer(&answer, running.attempt);
-            self.settle(&running.unit, &running.stored, &running.origin, answer, took);
+            self.tally.attempted(&running.stored.event, &answer, took, now);
+            self.settle(&running.unit, &running.stored, &running.origin, answer, took, now);
         }
         self.activate_leases();
     }
@@ -100,13 +101,14 @@ impl Actor {
         origin: &DeliveryOrigin,
         answer: HandlerOutcome,
         took: Duration,
+        now: Timestamp,
     ) {
         let Some(segment) = self.segment_of(unit) else { return };
         let was_isolated = segment.needs_isolation(&unit.source);
-        self.tally.answered(&stored.event, &answer, took);
+        self.tally.answered(&stored.event, &answer, took, now);
         let settled =
-            self.with(unit.segment, |segment, at| segment.answered(&unit.source, stored, answer, at));
-        self.tally.settled(settled.unwrap_or(Settled::Stale), origin);
+            self.with_at(now, unit.segment, |segment, at| segment.answered(&unit.source, stored, answer, at));
+        self.tally.settled(settled.unwrap_or(Settled::Stale), origin, now);
         if was_isolated {
             self.clear_isolation(unit.segment);
         }

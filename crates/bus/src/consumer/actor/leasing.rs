@@ -42,8 +42,8 @@ async fn lease(
 }
 
 impl Actor {
-    pub(super) fn renew(&mut self) {
-        if self.leasing || self.lease_again > Instant::now() {
+    pub(super) fn renew(&mut self, now: Instant) {
+        if self.leasing || self.lease_again > now {
             return;
         }
         self.leasing = true;
@@ -157,7 +157,7 @@ impl Actor {
             let epoch = lease.epoch;
             let (segment, effects) = Segment::new(lease, state, &self.rules, now);
             self.segments.insert(number, segment);
-            self.take_up(number, epoch, effects);
+            self.take_up(number, epoch, effects, now);
             self.look_again = Instant::now();
         }
     }

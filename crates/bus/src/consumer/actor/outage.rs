@@ -95,8 +95,7 @@ impl Actor {
     }
 
     /// Records the calls that are not answered in time.
-    pub(super) fn note_silence(&mut self) {
-        let now = Instant::now();
+    pub(super) fn note_silence(&mut self, now: Instant) {
         let is_silent = |asked: &Instant| *asked + SILENT <= now;
         let silent = self.calls.under_way.iter().filter(|(_, asked)| is_silent(asked)).map(|(call, _)| *call);
         let silent: BTreeSet<Call> = silent.collect();

@@ -30,8 +30,8 @@ pub(super) struct Asked {
 const FETCHES: usize = 8;
 
 impl Actor {
-    pub(super) fn read(&mut self) {
-        if self.reading || self.read_again > Instant::now() {
+    pub(super) fn read(&mut self, now: Instant) {
+        if self.reading || self.read_again > now {
             return;
         }
         let waiting: usize = self.staying().map(|segment| segment.unclaimed().0).sum();
@@ -99,7 +99,7 @@ impl Actor {
             moments.into_iter().map(|(number, at)| (number, at.effects)).collect();
         for (number, effects) in effects {
             let epoch = self.segments.get(&number).map_or(0, |segment| segment.lease.epoch);
-            self.take_up(number, epoch, effects);
+            self.take_up(number, epoch, effects, now);
         }
         for segment in self.segments.values_mut() {
             if !segment.has_filled_up() {
@@ -113,8 +113,7 @@ impl Actor {
     }
 
     /// Requests lane batches again after the pause of their failed fetch.
-    pub(super) fn fetch_again(&mut self) {
-        let now = Instant::now();
+    pub(super) fn fetch_again(&mut self, now: Instant) {
         let due: Vec<(u16, u64)> = self
             .batches_again
             .extract_if(.., |(again, ..)| *again <= now)
