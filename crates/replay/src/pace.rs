@@ -142,10 +142,12 @@ impl Pacer {
         self.next
     }
 
-    /// Records that a batch of this many events is sent now.
+    /// Records that this many events are sent now. The times of several parts of a batch add up.
     pub fn sending(&mut self, events: usize) {
         if let Pace::Rate(rate) = self.pace {
-            self.next = Some(after(seconds(events as f64 / rate)));
+            let behind =
+                self.next.map(|next| next.saturating_duration_since(Instant::now())).unwrap_or_default();
+            self.next = Some(after(behind.saturating_add(seconds(events as f64 / rate))));
         }
     }
 

@@ -68,6 +68,8 @@ pub(crate) struct Run<'a> {
     counter: Counter,
     recorded: Recorded,
     stops: Stops,
+    /// Events that may still be sent in this turn of the pace.
+    turn: usize,
     rests: bool,
 }
 
@@ -97,6 +99,7 @@ impl<'a> Run<'a> {
             watcher,
             recorded,
             stops: Stops { ramp: Vec::new(), limit: options.failure_limit },
+            turn: 0,
             rests: false,
         }
     }
@@ -192,6 +195,7 @@ impl<'a> Run<'a> {
             let state = self.recorded.note(&self.report).await;
             if let Some(pace) = self.recorded.pace().filter(|pace| *pace != self.pacer.pace()) {
                 self.pacer.set(pace, pace.batch(self.options.batch_size));
+                self.turn = 0;
             }
             let rests = state == ReplayState::Paused;
             if std::mem::replace(&mut self.rests, rests) != rests {
@@ -203,6 +207,7 @@ impl<'a> Run<'a> {
             let now = Instant::now();
             let turn = match self.pacer.next() {
                 _ if rests => now + LOOK_EVERY,
+                _ if self.turn > 0 => return true,
                 Some(turn) if turn > now => turn.min(now + LOOK_EVERY),
                 _ => return true,
             };
@@ -213,8 +218,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Takes the next events of this turn, or of a new one. A turn is sent in parts if a limit of failures could be passed
+    /// within it.
     fn next_batch(&mut self) -> Vec<ReplayDelivery> {
-        let size = self.batch_size().min(self.queue.len());
+        if self.turn == 0 {
+            self.turn = self.batch_size().min(self.queue.len());
+        }
+        let left = usize::try_from(self.stops.failures_left(&self.report)).unwrap_or(usize::MAX);
+        let size = self.turn.min(left);
+        self.turn -= size;
         let (replay_id, now) = (&self.report.replay_id, self.manager.clock().now());
         self.queue
             .drain(..size)
@@ -248,6 +260,8 @@ impl<'a> Run<'a> {
                 };
             };
             tracing::warn!(%error, ?pause, "a batch is tried again");
+            // A repeated batch waits for a turn of its own.
+            self.turn = 0;
             if !(self.pause(pause).await && self.wait_for_turn().await) {
                 return Sent::Cancelled;
             }

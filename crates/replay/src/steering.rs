@@ -148,6 +148,14 @@ impl Stops {
         }
     }
 
+    /// Events that may fail before a limit by number is reached, at least one. A batch of more events could pass the limit.
+    pub(crate) fn failures_left(&self, report: &ReplayReport) -> u64 {
+        match self.limit {
+            Some(FailureLimit::Events(events)) => events.saturating_sub(report.failed_replays).max(1),
+            Some(FailureLimit::Percent(_)) | None => u64::MAX,
+        }
+    }
+
     /// The reason to pause now, if there is one. `is_drained` says that every event that was cut is done and that others follow.
     pub(crate) fn due(
         &self,

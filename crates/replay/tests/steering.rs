@@ -226,6 +226,38 @@ async fn a_run_to_a_target_ends_at_its_failure_limit() {
     assert_eq!(report.ended.as_deref(), Some("2 of 20 events failed, and the limit is 10%"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_more_events_fail_in_a_batch_than_the_limit_says_and_the_pace_stays() {
+    let (store, clock) = world(0, &[]).await;
+    append(&store, 0..200).await;
+    let manager = manager(&store, clock);
+    let verdict = |delivery: &ReplayDelivery| match delivery.stored.position.sequence % 40 {
+        0 => DeliveryOutcome::Failed("no".to_owned()),
+        _ => DeliveryOutcome::Handled,
+    };
+    let mut target = Recorder { verdict: Some(Box::new(verdict)), ..Recorder::default() };
+    let failure_limit = Some(FailureLimit::Events(3));
+    let limited = |pace| ReplayOptions { batch_size: 50, failure_limit, pace, all: true, ..unpaced() };
+    let began = tokio::time::Instant::now();
+    let options = limited(Pace::Delay(Duration::from_secs(1)));
+    let report = manager.replay_events(Filter::default(), &options, &mut target).await.unwrap();
+    // The third failure is the last event that is sent. It is in the third batch, two pauses after the first.
+    assert_eq!((report.failed_replays, report.done(), report.remaining), (3, 120, 80));
+    assert_eq!(report.ended.as_deref(), Some("3 of 120 events failed, and the limit is 3"));
+    assert_eq!(began.elapsed().as_secs(), 2);
+    // A rate counts the parts of a batch too.
+    let began = tokio::time::Instant::now();
+    let report =
+        manager.replay_events(Filter::default(), &limited(Pace::Rate(100.0)), &mut target).await.unwrap();
+    assert_eq!((report.failed_replays, report.done()), (3, 120));
+    assert_eq!(began.elapsed().as_millis(), 1_100);
+    // All fail.
+    target.verdict = Some(Box::new(|_| DeliveryOutcome::Failed("no".to_owned())));
+    let report =
+        manager.replay_events(Filter::default(), &limited(Pace::Unpaced), &mut target).await.unwrap();
+    assert_eq!((report.failed_replays, report.done(), report.remaining), (3, 3, 197));
+}
+
 /// Events handed over in each of the next seconds.
 async fn by_second(handed: &Handed, seconds: usize) -> Vec<usize> {
     let mut by_second = Vec::new();
