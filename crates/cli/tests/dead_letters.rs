@@ -257,7 +257,11 @@ fn discarding_keeps_the_reason_and_asks_for_what_flags_choose() {
     let closed = of_event(&bench, "e1");
     assert_eq!((&closed["state"], &closed["reason"]), (&json!("discarded"), &json!("paid by hand")));
     let all = ["dead-letters", "discard", "--all", "--reason", "test data"];
-    bench.run(&all).exits(2).says("this would close 2 dead letters unhandled").says("add --yes");
+    bench
+        .run(&all)
+        .exits(2)
+        .says("this would close 2 dead letters unhandled; `event-replay dead-letters restore` undoes it")
+        .says("add --yes");
     let would = bench.json(&[&all[..], &["--dry-run"]].concat());
     assert_eq!(
         (&would["dryRun"], &would["requested"], &would["discarded"]),

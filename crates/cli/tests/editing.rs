@@ -132,6 +132,77 @@ fn what_an_edit_cannot_do_is_refused() {
 }
 
 #[test]
+fn one_patch_edits_all_dead_letters_of_a_fingerprint_and_may_be_repeated() {
+    for bench in benches() {
+        // The handler fails for five payments. The last of them has a note.
+        let payments = (0..5).map(|n| {
+            let paid = paid(&format!("p{n}"), &format!("user-{n}"), "10").replace("EUR", "USD");
+            if n == 4 { paid.replace("\"data\":{", "\"data\":{\"note\":\"manual\",") } else { paid }
+        });
+        bench.pipe(&["publish"], payments.collect::<Vec<_>>().join("\n")).ok();
+        let consumed = ["consume", "pay", "--at", "start", "--target", HANDLER, "--max-retries", "0"];
+        bench.run(&[&consumed[..], &["--until-idle", "1s"]].concat()).exits(3);
+        let letters = bench.json(&["dead-letters", "list"])["deadLetters"].clone();
+        let fingerprint = letters[0]["fingerprint"].as_str().unwrap();
+        assert_eq!(letters.as_array().unwrap().len(), 5);
+        bench.file(
+            "fix.json",
+            r#"[{"op":"test","path":"/data/currency","value":"USD"},{"op":"replace","path":"/data/currency","value":"EUR"}]"#,
+        );
+        bench.file("note.json", r#"[{"op":"remove","path":"/data/note"}]"#);
+        let edit = ["dead-letters", "edit", "--fingerprint", fingerprint, "--patch", "fix.json"];
+        bench.run(&[&edit[..], &["--dry-run"]].concat()).ok().prints("would edit 5 dead letters");
+        let edited = || -> Vec<Value> {
+            let letters = bench.json(&["dead-letters", "list"])["deadLetters"].clone();
+            letters
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|l| l["edit"]["event"]["data"]["currency"].clone())
+                .collect()
+        };
+        assert_eq!(edited(), vec![Value::Null; 5]);
+        // An interrupted command is repeated: what has the edit already is left as it is.
+        let first = letters.as_array().unwrap().iter().find(|letter| letter["event"]["id"] == "p0").unwrap();
+        let first = first["id"].as_str().unwrap();
+        bench.run(&["dead-letters", "edit", first, "--patch", "fix.json"]).ok();
+        bench
+            .run(&[&edit[..], &["--reason", "wrong currency"]].concat())
+            .ok()
+            .prints("edited 4 dead letters, 1 unchanged");
+        assert_eq!(edited(), vec![json!("EUR"); 5]);
+        let report = bench.json(&edit);
+        let counts = json!({
+            "dryRun": false, "requested": 5, "edited": 0, "unchanged": 5, "notOpen": 0, "refused": 0, "unknown": 0,
+            "refusals": [],
+        });
+        assert_eq!(report, counts);
+        // Each dead letter is edited by itself: four refusals leave the fifth edited.
+        let note = ["dead-letters", "edit", "--group", "pay", "--patch", "note.json"];
+        let said = bench.run(&note).exits(3);
+        said.prints("edited 1 dead letter, 4 refused").prints(first).prints("the patch cannot be applied");
+        let named: Vec<&str> =
+            letters.as_array().unwrap().iter().map(|l| l["id"].as_str().unwrap()).collect();
+        let unknown = "0".repeat(36);
+        let undo = [&["dead-letters", "edit", "--undo", &unknown], &named[..2]].concat();
+        bench.run(&undo).exits(3).prints("edited 2 dead letters, 1 unknown");
+        bench
+            .run(&["dead-letters", "edit", named[0], named[1]])
+            .exits(2)
+            .says("an editor edits one dead letter");
+        bench.file("bad.json", "{}");
+        bench
+            .run(&["dead-letters", "edit", "--all", "--patch", "bad.json"])
+            .exits(2)
+            .says("cannot be applied");
+        let actions = bench.json(&["audit", "list", "--action", "dead-letters edit"]);
+        let bulk = actions.as_array().unwrap().iter().find(|row| row["reason"] == "wrong currency").unwrap();
+        assert_eq!((&bulk["outcome"], &bulk["result"]["edited"]), (&json!("done"), &json!(4)), "{bulk}");
+        bench.run(&["verify"]).ok();
+    }
+}
+
+#[test]
 fn a_discarded_letter_is_restored_and_can_be_redriven() {
     for bench in benches() {
         let (bench, id) = with_letter(bench);

@@ -1,4 +1,4 @@
-//! Asks for confirmation before a command loses data.
+//! Asks for confirmation before a command loses data or changes much.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -6,8 +6,10 @@ use event_replay::{Settings, app::Confirmation};
 
 use crate::{errors::CliError, output::escape};
 
-/// The hint of commands that have a dry run.
+/// The hint of commands that remove, and have a dry run.
 pub(crate) const LOOK_FIRST: &str = "add --yes to continue, or --dry-run to see what would be removed";
+/// The hint of commands that change, and have a dry run.
+pub(crate) const COUNT_FIRST: &str = "add --yes to continue, or --dry-run to count them";
 
 /// Continues if `--yes` was given or the user confirms. If stdin is no terminal, the error has `hint` as its advice.
 pub(crate) fn confirm(
@@ -23,13 +25,17 @@ pub(crate) fn confirm(
         Some(context) => format!(" (context {context})"),
         None => String::new(),
     };
+    let undone = match deed.undoing() {
+        Some(command) => format!("; `event-replay {command}` undoes it"),
+        None => ", which cannot be undone".to_owned(),
+    };
     if !io::stdin().is_terminal() {
         return Err(CliError::usage(format!(
-            "this would {deed}{context}, which cannot be undone; stdin is not a terminal, so nothing was changed"
+            "this would {deed}{context}{undone}; stdin is not a terminal, so nothing was changed"
         ))
         .hint(hint));
     }
-    ask(&format!("This would {deed}{context}, which cannot be undone."))
+    ask(&format!("This would {deed}{context}{undone}."))
 }
 
 /// Continues if the user types `yes`.

@@ -1,4 +1,5 @@
-//! The irreversible effect of a request, with its figures. A front end asks for a confirmation before the request runs.
+//! The effect of a request that is hard to reverse, with its figures. A front end asks for a confirmation before the
+//! request runs.
 
 use std::{fmt, path::PathBuf};
 
@@ -53,6 +54,19 @@ pub enum Confirmation {
         /// The path of the backup.
         backup: PathBuf,
     },
+}
+
+impl Confirmation {
+    /// Returns the command that reverses the effect. `None`: nothing reverses it.
+    pub fn undoing(&self) -> Option<&'static str> {
+        match self {
+            Self::DiscardLetters { .. } => Some("dead-letters restore"),
+            Self::DropEvents { .. }
+            | Self::EraseEntities { .. }
+            | Self::DeleteGroup { .. }
+            | Self::ReplaceStore { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Confirmation {

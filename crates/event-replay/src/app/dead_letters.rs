@@ -363,7 +363,7 @@ const MOST_IDS: usize = 100;
 
 /// Returns the audited action on dead letters. The filter of a query is left out, because it may name entities. Each
 /// dead letter has its own record of the change.
-fn of_letters(name: &'static str, letters: &Letters) -> Action {
+pub(super) fn of_letters(name: &'static str, letters: &Letters) -> Action {
     match letters {
         Letters::Ids(ids) => {
             let named: Vec<String> = ids.iter().take(MOST_IDS).cloned().collect();

@@ -16,8 +16,8 @@ use serde::Serialize;
 
 pub use self::{
     dead_letters::{
-        DeadLetterDocument, DeadLetterList, DeadLetterPage, DiscardDocument, EditedDocument, RedrivePreview,
-        state_name,
+        BulkEditDocument, DeadLetterDocument, DeadLetterList, DeadLetterPage, DiscardDocument,
+        EditedDocument, RedrivePreview, state_name,
     },
     erasure::ErasureDocument,
     events::{event_list, event_page_end, event_page_separator, event_with_facts},

@@ -3,26 +3,21 @@
 //! An edit changes only the event that a redrive sends. The log and the dead letter keep the event as it was published.
 //! An edit cannot change the members that decide where a delivery belongs: id, type, correlation id and entities.
 
-use domain::{
-    DeadLetter, DeadLetterState, Document, Event,
-    dead_letter::LetterEdit,
-    event::same_content,
-    ports::{DeadLetterChange, EventValidator as _, Verdict},
-};
-use json_patch::Patch;
-use serde_json::Value;
+mod bulk;
+mod editor;
 
-use bus::UnknownTypes;
+use domain::{DeadLetter, DeadLetterState, Event, ports::DeadLetterChange};
 use replay::redrive::Letters;
 
+use self::editor::Editor;
 use super::{
     audit::{Action, Actor, audited, facts},
-    dead_letters::{LetterPages, whole_ids},
-    error::{AppError, Conflict, InvalidRequest, NotFound},
-    schemas::registry,
-    store::clock,
+    dead_letters::{LetterPages, of_letters, whole_ids},
+    error::{AppError, Conflict, NotFound},
 };
 use crate::{handle::StoreHandle, settings::Settings};
+
+pub use bulk::{BulkChange, BulkEditReport, REFUSED_SHOWN, RefusedEdit, edit_all};
 
 /// The change of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,31 +54,14 @@ pub async fn edit(
     dry_run: bool,
 ) -> Result<EditedLetter, AppError> {
     let letter = find(store, id).await?;
-    let before = letter.redriven_event().clone();
-    let event = match change {
-        EditChange::Undo => None,
-        EditChange::Patch(patch) => Some(patched(&before, &patch)?),
-        EditChange::Replacement(text) => Some(text),
-    };
-    let event = match event {
-        None => None,
-        Some(text) => Some(checked(store, settings, &letter, &text).await?),
-    };
-    let (after, is_undo) = (event.as_ref().unwrap_or(&letter.event), event.is_none());
-    if after.same_content(&before) && !(is_undo && letter.edit.is_some()) {
-        return Err(InvalidRequest::NothingEdited.into());
-    }
-    let edit = event.map(|event| LetterEdit {
-        event,
-        by: by.operator.clone(),
-        at: clock().now(),
-        reason: by.reason.clone(),
-    });
+    let editor = Editor::new(store, by, settings).await?;
+    let edited = editor.edited(letter, &change)?;
     if !dry_run {
         // The audit leaves out the change, because it may name persons. The dead letter has it.
-        let action = Action::new("dead-letters edit").to(&letter.id).with("undo", is_undo);
+        let letter = &edited.letter;
+        let action = Action::new("dead-letters edit").to(&letter.id).with("undo", change == EditChange::Undo);
         let editing = async {
-            match store.edit(&letter.id, edit.as_ref()).await? {
+            match store.edit(&letter.id, letter.edit.as_ref()).await? {
                 DeadLetterChange::Done => Ok(()),
                 DeadLetterChange::Unchanged(state) => {
                     Err(AppError::from(Conflict::LetterNotOpen { id: letter.id.clone(), state }))
@@ -95,7 +73,7 @@ pub async fn edit(
         };
         audited(store, by, action, editing, |()| facts([])).await?;
     }
-    Ok(EditedLetter { letter: DeadLetter { edit, ..letter }, before })
+    Ok(edited)
 }
 
 /// Returns the open dead letter with an id or a prefix of an id.
@@ -111,61 +89,6 @@ pub async fn find(store: &StoreHandle, id: &str) -> Result<DeadLetter, AppError>
         DeadLetterState::Open => Ok(letter),
         state => Err(Conflict::LetterNotOpen { id: letter.id, state }.into()),
     }
-}
-
-/// Returns the text of an event after a patch.
-fn patched(event: &Event, patch: &str) -> Result<String, InvalidRequest> {
-    let bad = |error: &dyn std::fmt::Display| InvalidRequest::BadPatch(error.to_string());
-    let patch: Patch = serde_json::from_str(patch).map_err(|error| bad(&error))?;
-    let mut value: Value = event.value().map_err(|error| bad(&error))?;
-    // The conversion would change a number of thirty digits.
-    if !same_content(event.json(), &value.to_string()) {
-        return Err(InvalidRequest::PatchChangesNumbers);
-    }
-    json_patch::patch(&mut value, &patch).map_err(|error| bad(&error))?;
-    Ok(value.to_string())
-}
-
-/// Parses an edited text as an event. Checks that the event is valid and still the same delivery.
-async fn checked(
-    store: &StoreHandle,
-    settings: &Settings,
-    letter: &DeadLetter,
-    text: &str,
-) -> Result<Event, AppError> {
-    let invalid = |violations| InvalidRequest::EditedEvent { violations };
-    let document = Document::parse(text.trim().as_bytes(), &settings.limits)
-        .map_err(|violation| invalid(vec![violation]))?;
-    if settings.validation {
-        match registry(store, settings.engine).await?.validate(document.value()) {
-            Verdict::Valid => {}
-            Verdict::NoSchema if settings.unknown_types == UnknownTypes::Accept => {}
-            Verdict::NoSchema => {
-                let event_type = document.event_type().unwrap_or_default();
-                return Err(invalid(vec![domain::Violation::no_schema(event_type)]).into());
-            }
-            Verdict::Invalid(violations) => return Err(invalid(violations).into()),
-        }
-    }
-    let event = document.into_event().map_err(invalid)?;
-    let original = &letter.event;
-    let entities = |event: &Event| {
-        let mut all: Vec<(String, String)> =
-            event.entities().map(|(kind, id)| (kind.to_owned(), id.to_owned())).collect();
-        all.sort();
-        all
-    };
-    let kept = [
-        ("id", event.id() == original.id()),
-        ("type", event.event_type() == original.event_type()),
-        ("correlationId", event.correlation_id() == original.correlation_id()),
-        ("an entity", entities(&event) == entities(original)),
-    ];
-    if let Some((member, _)) = kept.into_iter().find(|(_, is_kept)| !is_kept) {
-        return Err(InvalidRequest::EditChangesIdentity { member }.into());
-    }
-    // Both events have the same id, correlation id and entities, so the key is equal.
-    Ok(event.with_key_of(original).with_options(original.options()))
 }
 
 /// The result of a restore of discarded dead letters.
@@ -187,13 +110,7 @@ pub struct RestoreReport {
 /// # Errors
 /// Returns [`AppError`] when the store fails. Dead letters that were restored before the failure stay open.
 pub async fn restore(store: &StoreHandle, by: &Actor, letters: Letters) -> Result<RestoreReport, AppError> {
-    let action = match &letters {
-        Letters::Ids(ids) => Action::new("dead-letters restore").with("named", ids.len()),
-        Letters::Matching(query) => match &query.group {
-            Some(group) => Action::new("dead-letters restore").to(group),
-            None => Action::new("dead-letters restore"),
-        },
-    };
+    let action = of_letters("dead-letters restore", &letters);
     let outcome = |report: &RestoreReport| {
         facts([
             ("requested", report.requested.into()),

@@ -162,11 +162,11 @@ pub(crate) async fn restore(mut call: Call) -> Answer {
     json(&letter_edits::restore(&call.app.store, &call.actor(), letters).await?)
 }
 
-/// Refuses an irreversible request that has no hash or the wrong hash.
+/// Refuses a request that needs a confirmation and has no hash or the wrong hash.
 pub(crate) fn confirmed(given: Option<&str>, found: &str) -> Result<(), Problem> {
     match given {
         Some(given) => Ok(approval::check(given, found)?),
-        None => Err(contradiction("hash", "it is missing; this cannot be undone")
+        None => Err(contradiction("hash", "it is missing; it confirms what a dry run counted")
             .hint("send the same request with \"dryRun\": true, and then with the hash of its answer")),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     errors::CliError,
     exit::Exit,
     output::{
-        confirm::{LOOK_FIRST, confirm},
+        confirm::{COUNT_FIRST, confirm},
         plural::count,
     },
 };
@@ -56,7 +56,7 @@ pub(super) async fn run(args: DiscardArgs, cx: &mut Context<'_>) -> Result<Exit,
         return Ok(Exit::Ok);
     }
     if let Some(confirmation) = dead_letters::confirmation(&stores, &letters).await? {
-        confirm(&confirmation, &cx.settings, args.yes, LOOK_FIRST)?;
+        confirm(&confirmation, &cx.settings, args.yes, COUNT_FIRST)?;
     }
     let report = dead_letters::discard(&stores, &cx.actor, letters, &reason).await?;
     stores.close().await;

@@ -10,19 +10,26 @@ use clap::Args;
 use event_replay::{
     Access,
     app::{
-        documents::EditedDocument,
-        letter_edits::{self, EditChange},
+        dead_letters,
+        documents::{BulkEditDocument, EditedDocument},
+        letter_edits::{self, BulkChange, EditChange},
     },
 };
+use replay::redrive::Letters;
 use similar::{ChangeTag, TextDiff};
 
+use super::select::ChosenArgs;
 use crate::{
-    args::{Format, filter},
-    complete,
+    args::Format,
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{escape, pretty::pretty},
+    output::{
+        escape,
+        plural::{count, grouped},
+        pretty::pretty,
+        table::{Cell, Table, fixed, text},
+    },
 };
 
 /// Bytes that are read from a patch at most.
@@ -35,27 +42,85 @@ const LONGEST: u64 = 16 * 1024 * 1024;
   event-replay dead-letters edit 0198f2c4 --patch - --dry-run < fix.json
   event-replay dead-letters edit 0198f2c4
   event-replay dead-letters edit 0198f2c4 --undo
+  event-replay dead-letters edit --fingerprint 1f0c9a2b3d4e --patch fix.json --dry-run
 
 A patch is a JSON Patch (RFC 6902): [{\"op\":\"replace\",\"path\":\"/data/currency\",\"value\":\"EUR\"}].
 Without one, $VISUAL or $EDITOR opens the event. The edited event is validated. Its id, type,
 correlation id and entities cannot be changed. The log and the dead letter keep the original.
-`dead-letters redrive` sends the edited event.")]
+`dead-letters redrive` sends the edited event.
+
+Several ids, or flags, edit many open dead letters, each by itself. One that has the edit already
+is left as it is, so an interrupted command can be repeated. Exits 3 if an edit is refused or an
+id is unknown.")]
 pub(crate) struct EditArgs {
-    /// The dead letter: its id, or a unique prefix of it.
-    #[arg(value_name = "ID", value_parser = filter::name, add = complete::dead_letters())]
-    id: String,
     /// Apply this JSON Patch (`-`: stdin).
     #[arg(long, value_name = "FILE", conflicts_with = "undo")]
     patch: Option<PathBuf>,
-    /// Send the event as it was published again.
+    /// Remove the edit: a redrive sends the event as it was published.
     #[arg(long)]
     undo: bool,
     /// Print what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    chosen: ChosenArgs,
 }
 
 pub(super) async fn run(args: EditArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    match args.chosen.letters("edit")? {
+        Letters::Ids(ids) if ids.len() == 1 => edit_one(&ids[0], &args, cx).await,
+        letters => edit_many(letters, &args, cx).await,
+    }
+}
+
+async fn edit_many(letters: Letters, args: &EditArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let change = match (&args.patch, args.undo) {
+        (_, true) => BulkChange::Undo,
+        (Some(file), false) => BulkChange::Patch(read(file)?),
+        (None, false) => {
+            return Err(CliError::usage("no patch was given; an editor edits one dead letter only")
+                .hint("add --patch FILE, or --undo"));
+        }
+    };
+    let access = if args.dry_run { Access::Read } else { Access::Write };
+    let stores = cx.open(access).await?;
+    let letters = dead_letters::check_chosen(&stores, letters).await?;
+    let report =
+        letter_edits::edit_all(&stores, &cx.actor, &cx.settings, letters, change, args.dry_run).await?;
+    stores.close().await;
+    let exit = if report.refused + report.unknown > 0 { Exit::DoneWithFailures } else { Exit::Ok };
+    print(&BulkEditDocument { dry_run: args.dry_run, report }, cx)?;
+    Ok(exit)
+}
+
+fn print(printed: &BulkEditDocument, cx: &mut Context<'_>) -> Result<(), CliError> {
+    if cx.printer.format() != Format::Table {
+        return cx.printer.json(printed);
+    }
+    let report = &printed.report;
+    let mut table = Table::new([fixed("refused"), text("error")]);
+    for refused in &report.refusals {
+        table.row([Cell::new(&refused.dead_letter_id), Cell::new(&refused.error)]);
+    }
+    if !report.refusals.is_empty() {
+        cx.printer.table(&table)?;
+    }
+    let verb = if printed.dry_run { "would edit" } else { "edited" };
+    let mut line = format!("{verb} {}", count(report.edited, "dead letter"));
+    for (number, what) in [
+        (report.unchanged, "unchanged"),
+        (report.not_open, "not open"),
+        (report.refused, "refused"),
+        (report.unknown, "unknown"),
+    ] {
+        if number > 0 {
+            line.push_str(&format!(", {} {what}", grouped(number)));
+        }
+    }
+    cx.printer.line(&line)
+}
+
+async fn edit_one(id: &str, args: &EditArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let access = if args.dry_run { Access::Read } else { Access::Write };
     let stores = cx.open(access).await?;
     let change = match (&args.patch, args.undo) {
@@ -63,12 +128,12 @@ pub(super) async fn run(args: EditArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         (Some(file), false) => EditChange::Patch(read(file)?),
         (None, false) => {
             let editor = editor()?;
-            let letter = letter_edits::find(&stores, &args.id).await?;
+            let letter = letter_edits::find(&stores, id).await?;
             let text = pretty(letter.redriven_event().json(), 0);
             EditChange::Replacement(edited(&editor, &text).await?)
         }
     };
-    let edited = letter_edits::edit(&stores, &cx.actor, &cx.settings, &args.id, change, args.dry_run).await?;
+    let edited = letter_edits::edit(&stores, &cx.actor, &cx.settings, id, change, args.dry_run).await?;
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&EditedDocument::of(&edited, args.dry_run))?,

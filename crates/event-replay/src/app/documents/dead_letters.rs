@@ -9,7 +9,10 @@ use replay::redrive::DiscardReport;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::app::{dead_letters::newest_error, letter_edits::EditedLetter};
+use crate::app::{
+    dead_letters::newest_error,
+    letter_edits::{BulkEditReport, EditedLetter},
+};
 
 /// A dead letter with its event as it was published.
 #[derive(Debug, Serialize)]
@@ -47,6 +50,17 @@ impl<'a> EditDocument<'a> {
         let (by, at, reason) = (edit.by.as_str(), edit.at, edit.reason.as_deref());
         Self { by, at, reason, event: event(&edit.event) }
     }
+}
+
+/// The result of an edit of many dead letters, or of its dry run.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BulkEditDocument {
+    /// Whether this was a dry run, which changes nothing.
+    pub dry_run: bool,
+    /// The counts.
+    #[serde(flatten)]
+    pub report: BulkEditReport,
 }
 
 /// The result of an edit, or of its dry run.
