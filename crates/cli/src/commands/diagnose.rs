@@ -40,6 +40,30 @@ struct Written {
 
 pub(crate) async fn run(args: DiagnoseArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let mut file = NewFile::begin(args.file)?;
+    let report = tokio::select! {
+        biased;
+        () = file.interrupted() => {
+            return Err(CliError::failed(format!("interrupted; {} was not made", file.name())));
+        }
+        report = report(cx) => report,
+    };
+    let mut text = Vec::new();
+    targets::push_safe_json(&serde_json::to_string_pretty(&report).unwrap_or_default(), &mut text);
+    text.push(b'\n');
+    file.write(&text)?;
+    let written = Written { file: file.complete()?, bytes: text.len() };
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => cx.printer.json(&written)?,
+        Format::Table => {
+            cx.printer.line(&format!("wrote {}", written.file))?;
+            cx.printer.say("read it before you send it: names of groups, types and sources are in it");
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Returns the whole report. It is complete also if the store fails, because support needs it most then.
+async fn report(cx: &Context<'_>) -> Value {
     let settings: Vec<Value> = cx
         .settings
         .shown
@@ -61,24 +85,11 @@ pub(crate) async fn run(args: DiagnoseArgs, cx: &mut Context<'_>) -> Result<Exit
         }
         Err(error) => Err(error),
     };
-    // The report is written even if the store fails, because support needs it most then.
     match store {
         Ok(store) => report["store"] = store,
         Err(error) => report["storeError"] = Value::String(error.to_string()),
     }
-    let mut text = Vec::new();
-    targets::push_safe_json(&serde_json::to_string_pretty(&report).unwrap_or_default(), &mut text);
-    text.push(b'\n');
-    file.write(&text)?;
-    let written = Written { file: file.complete()?, bytes: text.len() };
-    match cx.printer.format() {
-        Format::Json | Format::Ndjson => cx.printer.json(&written)?,
-        Format::Table => {
-            cx.printer.line(&format!("wrote {}", written.file))?;
-            cx.printer.say("read it before you send it: names of groups, types and sources are in it");
-        }
-    }
-    Ok(Exit::Ok)
+    report
 }
 
 /// Returns counts and states of the store, without texts of handlers and without payloads.

@@ -6,7 +6,7 @@ use clap::Args;
 use domain::ports::Order;
 use event_replay::Access;
 
-use super::{signals::Interrupts, walk::Walk};
+use super::walk::Walk;
 use crate::{
     args::{BoundArgs, FilterArgs, number},
     context::Context,
@@ -58,12 +58,10 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
     let mut walk = walk.within(&bounds);
     let mut lines = Vec::new();
     let mut written = 0u64;
-    // An interruption needs no handling for stdout: its reader may stop at any line anyway.
-    let mut interrupts = file.is_some().then(Interrupts::listen).transpose()?;
     loop {
         let page = tokio::select! {
             biased;
-            () = next_of(&mut interrupts) => {
+            () = interrupted(&mut file) => {
                 bar.clear();
                 let name = file.as_ref().map(NewFile::name).unwrap_or_default();
                 return Err(CliError::failed(format!(
@@ -97,10 +95,10 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
     Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-/// Waits for the next interruption. Waits forever if the command does not listen for one.
-async fn next_of(interrupts: &mut Option<Interrupts>) {
-    match interrupts {
-        Some(interrupts) => interrupts.next().await,
+/// Waits for the next interruption. An interruption needs no handling for stdout, whose reader may stop at any line.
+async fn interrupted(file: &mut Option<NewFile>) {
+    match file {
+        Some(file) => file.interrupted().await,
         None => std::future::pending().await,
     }
 }

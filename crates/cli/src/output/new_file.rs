@@ -7,12 +7,14 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::{errors::CliError, output::escape};
+use crate::{commands::signals::Interrupts, errors::CliError, output::escape};
 
-/// A temporary file in the folder of its final path. The file is removed unless it is completed.
+/// A temporary file in the folder of its final path. The file is removed unless it is completed. A request to end the
+/// process does not end it while the file exists: the command waits for `interrupted` and ends by itself.
 pub(crate) struct NewFile {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
+    interrupts: Interrupts,
 }
 
 impl NewFile {
@@ -21,6 +23,8 @@ impl NewFile {
         if path.symlink_metadata().is_ok() {
             return Err(exists(&path));
         }
+        // From here on a signal does not end the process, which would leave the file.
+        let interrupts = Interrupts::listen()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
         let mut builder = tempfile::Builder::new();
@@ -29,12 +33,17 @@ impl NewFile {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(folder).map_err(|error| unwritable(&path, &error))?;
-        Ok(Self { path, file: BufWriter::with_capacity(256 * 1024, file) })
+        Ok(Self { path, file: BufWriter::with_capacity(256 * 1024, file), interrupts })
     }
 
     /// The name of the file, for messages.
     pub(crate) fn name(&self) -> String {
         name(&self.path)
+    }
+
+    /// Waits for the next request to end the process. Cancel-safe.
+    pub(crate) async fn interrupted(&mut self) {
+        self.interrupts.next().await;
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
@@ -43,7 +52,7 @@ impl NewFile {
 
     /// Flushes the file to disk, renames it to its final path, and returns the path. Fails if the path exists by then.
     pub(crate) fn complete(self) -> Result<String, CliError> {
-        let Self { path, file } = self;
+        let Self { path, file, .. } = self;
         let file = file.into_inner().map_err(|error| unwritable(&path, error.error()))?;
         file.as_file().sync_all().map_err(|error| unwritable(&path, &error))?;
         match file.persist_noclobber(&path) {
@@ -72,8 +81,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_file_is_there_once_it_is_complete_and_takes_no_other_s_place() {
+    #[tokio::test]
+    async fn a_file_is_there_once_it_is_complete_and_takes_no_other_s_place() {
         let folder = tempfile::tempdir().unwrap();
         let files = || std::fs::read_dir(folder.path()).unwrap().count();
         let path = folder.path().join("events.ndjson");
