@@ -141,11 +141,20 @@ impl Sentinels {
             return Err(self.disagree().await);
         };
         let patience = Patience::of(CHANGE_WITHIN);
-        // The sentinel refuses while an earlier failover runs, or while it does not know a healthy replica.
-        while let Err(refused) = say::<String>(sentinel, &["SENTINEL", "FAILOVER", NAME]).await {
-            patience.more(sentinel, &refused.to_string()).await?;
+        loop {
+            let mut amiss = match self.other_master(old).await {
+                Ok(new) => return Ok(new),
+                Err(amiss) => amiss,
+            };
+            // The sentinel refuses while a failover runs, or while it does not know a healthy replica. It gives up a
+            // failover whose replica does not become a master in time, so the request is repeated.
+            if self.master_by(sentinel).await == Some(old)
+                && let Err(refused) = say::<String>(sentinel, &["SENTINEL", "FAILOVER", NAME]).await
+            {
+                amiss = refused.to_string();
+            }
+            patience.more(sentinel, &amiss).await?;
         }
-        self.until_master_is_not(old).await
     }
 
     /// Waits until most sentinels name a server other than `old` as the master, and that server reports the master
