@@ -520,7 +520,7 @@ fn storms(rounds: u64, make: Make, fault: Fault, paused: bool) -> Option<(u64, V
     let asked = number("EVENT_REPLAY_ROUNDS").filter(|_| fault == Fault::None);
     let rounds = asked.unwrap_or(rounds);
     // In real time, one history takes almost a minute.
-    let rounds = if paused { rounds } else { rounds.div_ceil(40) };
+    let rounds = if paused { rounds } else { rounds.div_ceil(40).min(5) };
     let first = number("EVENT_REPLAY_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
     println!("{rounds} histories from seed {first}");
     for seed in first..first + rounds {
