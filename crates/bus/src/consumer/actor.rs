@@ -19,6 +19,7 @@ mod pausing;
 mod reading;
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
@@ -320,10 +321,13 @@ impl Actor {
     }
 
     fn wake(&mut self) {
+        // The clock is read once, and only if a segment waits for a time.
+        let now = OnceCell::new();
+        let is_past = |due: Timestamp| due <= *now.get_or_init(|| self.now());
         let due: Vec<u16> = self
             .segments
             .iter()
-            .filter(|(_, segment)| segment.next_due().is_some_and(|due| due <= self.now()))
+            .filter(|(_, segment)| segment.next_due().is_some_and(is_past))
             .map(|(number, _)| *number)
             .collect();
         for number in due {

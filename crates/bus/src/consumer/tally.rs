@@ -1,6 +1,6 @@
 //! Counts the work of a group.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use domain::{DeliveryOrigin, Event, stats as names};
 use jiff::Timestamp;
@@ -9,16 +9,15 @@ use stats::{Deliveries, Meter};
 use super::{rules::HandlerOutcome, segment::Settled};
 
 /// The counters of one group. Each count takes the time of the delivery's step, which needs the clock anyway.
-#[derive(Clone)]
 pub(crate) struct Tally {
     meter: Meter,
     group: String,
-    deliveries: Arc<Deliveries>,
+    deliveries: Deliveries,
 }
 
 impl Tally {
     pub(crate) fn new(meter: Meter, group: String) -> Self {
-        let deliveries = Arc::new(Deliveries::new(&group));
+        let deliveries = Deliveries::new(&group);
         Self { meter, group, deliveries }
     }
 

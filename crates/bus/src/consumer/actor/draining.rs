@@ -35,7 +35,7 @@ impl Actor {
             let now = Instant::now();
             self.renew(now);
             self.commit(now);
-            let timer = (Instant::now() + COMMIT_WITHIN).min(deadline);
+            let timer = (now + COMMIT_WITHIN).min(deadline);
             tokio::select! {
                 Some(done) = self.tasks.join_next_with_id() => self.handed(done),
                 Some(io) = self.io.join_next(), if !self.io.is_empty() => self.came(io),
