@@ -9,7 +9,7 @@ mod editor;
 use domain::{DeadLetter, DeadLetterState, Event, ports::DeadLetterChange};
 use replay::redrive::Letters;
 
-use self::editor::Editor;
+use self::editor::{Change, Editor};
 use super::{
     audit::{Action, Actor, audited, facts},
     dead_letters::{LetterPages, of_letters, whole_ids},
@@ -54,12 +54,13 @@ pub async fn edit(
     dry_run: bool,
 ) -> Result<EditedLetter, AppError> {
     let letter = find(store, id).await?;
-    let editor = Editor::new(store, by, settings).await?;
+    let change = Change::try_from(change)?;
+    let editor = Editor::new(store, by, settings, &change).await?;
     let edited = editor.edited(letter, &change)?;
     if !dry_run {
         // The audit leaves out the change, because it may name persons. The dead letter has it.
         let letter = &edited.letter;
-        let action = Action::new("dead-letters edit").to(&letter.id).with("undo", change == EditChange::Undo);
+        let action = Action::new("dead-letters edit").to(&letter.id).with("undo", change == Change::Undo);
         let editing = async {
             match store.edit(&letter.id, letter.edit.as_ref()).await? {
                 DeadLetterChange::Done => Ok(()),

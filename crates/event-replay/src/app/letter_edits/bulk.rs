@@ -4,10 +4,7 @@ use domain::{DeadLetter, DeadLetterState, ports::DeadLetterChange};
 use replay::redrive::Letters;
 use serde::Serialize;
 
-use super::{
-    EditChange,
-    editor::{self, Editor},
-};
+use super::editor::{Change, Editor};
 use crate::{
     app::{
         audit::{Actor, audited, facts},
@@ -21,7 +18,7 @@ use crate::{
 /// The change of many events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkChange {
-    /// A JSON Patch (RFC 6902), as of [`EditChange::Patch`].
+    /// A JSON Patch (RFC 6902), as of [`EditChange::Patch`](super::EditChange::Patch).
     Patch(String),
     /// A return to the events as they were published.
     Undo,
@@ -75,15 +72,9 @@ pub async fn edit_all(
     change: BulkChange,
     dry_run: bool,
 ) -> Result<BulkEditReport, AppError> {
-    let change = match change {
-        BulkChange::Patch(patch) => {
-            editor::parsed(&patch)?;
-            EditChange::Patch(patch)
-        }
-        BulkChange::Undo => EditChange::Undo,
-    };
-    let editor = Editor::new(store, by, settings).await?;
-    let action = of_letters("dead-letters edit", &letters).with("undo", change == EditChange::Undo);
+    let change = Change::try_from(change)?;
+    let editor = Editor::new(store, by, settings, &change).await?;
+    let action = of_letters("dead-letters edit", &letters).with("undo", change == Change::Undo);
     let bulk = Bulk { store, editor, change, dry_run, report: BulkEditReport::default() };
     if dry_run {
         return bulk.run(letters).await;
@@ -104,7 +95,7 @@ pub async fn edit_all(
 struct Bulk<'a> {
     store: &'a StoreHandle,
     editor: Editor<'a>,
-    change: EditChange,
+    change: Change,
     dry_run: bool,
     report: BulkEditReport,
 }
@@ -138,7 +129,7 @@ impl Bulk<'_> {
                 self.report.not_open += 1;
                 continue;
             }
-            let has_it = matches!(&self.change, EditChange::Patch(patch) if self.editor.has(&letter, patch));
+            let has_it = matches!(&self.change, Change::Patch(patch) if self.editor.has(&letter, patch));
             if has_it {
                 self.report.unchanged += 1;
                 continue;

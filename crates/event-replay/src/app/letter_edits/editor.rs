@@ -11,7 +11,7 @@ use json_patch::Patch;
 use serde_json::Value;
 use validation::SchemaRegistry;
 
-use super::{EditChange, EditedLetter};
+use super::{BulkChange, EditChange, EditedLetter};
 use crate::{
     app::{
         audit::Actor,
@@ -23,6 +23,39 @@ use crate::{
     settings::Settings,
 };
 
+/// A change whose patch is parsed.
+#[derive(PartialEq)]
+pub(super) enum Change {
+    Patch(Patch),
+    Replacement(String),
+    Undo,
+}
+
+impl TryFrom<EditChange> for Change {
+    type Error = InvalidRequest;
+
+    fn try_from(change: EditChange) -> Result<Self, InvalidRequest> {
+        match change {
+            EditChange::Patch(patch) => Self::try_from(BulkChange::Patch(patch)),
+            EditChange::Replacement(text) => Ok(Self::Replacement(text)),
+            EditChange::Undo => Ok(Self::Undo),
+        }
+    }
+}
+
+impl TryFrom<BulkChange> for Change {
+    type Error = InvalidRequest;
+
+    fn try_from(change: BulkChange) -> Result<Self, InvalidRequest> {
+        match change {
+            BulkChange::Patch(patch) => serde_json::from_str(&patch)
+                .map(Self::Patch)
+                .map_err(|error| InvalidRequest::BadPatch(error.to_string())),
+            BulkChange::Undo => Ok(Self::Undo),
+        }
+    }
+}
+
 /// Edits dead letters for one operator, with the schemas of the store at its creation.
 pub(super) struct Editor<'a> {
     by: &'a Actor,
@@ -31,13 +64,14 @@ pub(super) struct Editor<'a> {
 }
 
 impl<'a> Editor<'a> {
-    /// Reads the schemas, if the settings validate events.
+    /// Reads the schemas, if the settings validate events and the change makes an event.
     pub(super) async fn new(
         store: &StoreHandle,
         by: &'a Actor,
         settings: &'a Settings,
+        change: &Change,
     ) -> Result<Self, AppError> {
-        let schemas = match settings.validation {
+        let schemas = match settings.validation && *change != Change::Undo {
             true => Some(registry(store, settings.engine).await?),
             false => None,
         };
@@ -45,16 +79,12 @@ impl<'a> Editor<'a> {
     }
 
     /// Returns the dead letter with the change. The store is not changed.
-    pub(super) fn edited(
-        &self,
-        letter: DeadLetter,
-        change: &EditChange,
-    ) -> Result<EditedLetter, InvalidRequest> {
+    pub(super) fn edited(&self, letter: DeadLetter, change: &Change) -> Result<EditedLetter, InvalidRequest> {
         let before = letter.redriven_event().clone();
         let event = match change {
-            EditChange::Undo => None,
-            EditChange::Patch(patch) => Some(self.checked(&letter, &patched(&before, patch)?)?),
-            EditChange::Replacement(text) => Some(self.checked(&letter, text)?),
+            Change::Undo => None,
+            Change::Patch(patch) => Some(self.checked(&letter, &patched(&before, patch)?)?),
+            Change::Replacement(text) => Some(self.checked(&letter, text)?),
         };
         let (after, is_undo) = (event.as_ref().unwrap_or(&letter.event), event.is_none());
         if after.same_content(&before) && !(is_undo && letter.edit.is_some()) {
@@ -70,7 +100,7 @@ impl<'a> Editor<'a> {
     }
 
     /// Returns whether the edit of a dead letter is what this patch makes of the published event.
-    pub(super) fn has(&self, letter: &DeadLetter, patch: &str) -> bool {
+    pub(super) fn has(&self, letter: &DeadLetter, patch: &Patch) -> bool {
         let made =
             |edit: &LetterEdit| Some(same_content(&patched(&letter.event, patch).ok()?, edit.event.json()));
         letter.edit.as_ref().and_then(made).unwrap_or(false)
@@ -115,19 +145,13 @@ impl<'a> Editor<'a> {
 }
 
 /// Returns the text of an event after a patch.
-fn patched(event: &Event, patch: &str) -> Result<String, InvalidRequest> {
+fn patched(event: &Event, patch: &Patch) -> Result<String, InvalidRequest> {
     let bad = |error: &dyn std::fmt::Display| InvalidRequest::BadPatch(error.to_string());
-    let patch = parsed(patch)?;
     let mut value: Value = event.value().map_err(|error| bad(&error))?;
     // The conversion would change a number of thirty digits.
     if !same_content(event.json(), &value.to_string()) {
         return Err(InvalidRequest::PatchChangesNumbers);
     }
-    json_patch::patch(&mut value, &patch).map_err(|error| bad(&error))?;
+    json_patch::patch(&mut value, patch).map_err(|error| bad(&error))?;
     Ok(value.to_string())
-}
-
-/// Parses a JSON Patch.
-pub(super) fn parsed(patch: &str) -> Result<Patch, InvalidRequest> {
-    serde_json::from_str(patch).map_err(|error| InvalidRequest::BadPatch(error.to_string()))
 }
