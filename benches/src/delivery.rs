@@ -18,13 +18,15 @@ use anyhow::{Context, Result};
 use bus::{Bus, Consumer, StartAt};
 use domain::{
     Delivery, Event, HandlerError, OrderingRule,
-    ports::{Atomicity, Stores},
+    ports::{Atomicity, Stores, SystemClock},
 };
+use replay::{GroupReplayOptions, Pace, ReplayManager};
 use storage_memory::MemoryEngine;
 use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
 use tokio::{runtime::Runtime, sync::Notify};
 
+pub(crate) use self::rate::consume_all;
 use crate::measure::Bench;
 
 /// Number of events in a page of a read, as in a consumer.
@@ -79,8 +81,19 @@ async fn append_all(store: &dyn Stores, events: Vec<Event>) -> Result<()> {
     Ok(())
 }
 
-async fn bus_over(store: &Arc<dyn Stores>) -> Result<Bus> {
+pub(crate) async fn bus_over(store: &Arc<dyn Stores>) -> Result<Bus> {
     Ok(Bus::builder(Arc::clone(store)).enable_validation(false).build().await?)
+}
+
+/// Returns a manager of replays into the groups of a store.
+pub(crate) fn manager(store: &Arc<dyn Stores>) -> ReplayManager {
+    let clock = Arc::new(SystemClock);
+    ReplayManager::new(store.clone(), store.clone(), store.clone(), None, clock).with_groups(store.clone())
+}
+
+/// Returns options for a replay of a whole log at full speed.
+pub(crate) fn unpaced(options: GroupReplayOptions) -> GroupReplayOptions {
+    GroupReplayOptions { pace: Pace::Unpaced, all: true, batch_size: 1000, ..options }
 }
 
 /// Counts deliveries, and signals when the wanted number is reached.

@@ -11,6 +11,7 @@ mod plain_sql;
 mod reading;
 mod redis;
 mod sqlite;
+mod turns;
 mod validation;
 
 use anyhow::Result;
@@ -30,11 +31,17 @@ struct Args {
     /// Events in the store that is replayed into a group.
     #[arg(long, default_value_t = 1_000_000)]
     replayed: u64,
+    /// Measure the paths of this build on a store, a line a row, to compare it with another build.
+    #[arg(long, value_name = "STORE", conflicts_with = "words")]
+    turns: Option<turns::Kind>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(kind) = args.turns {
+        return runtime.block_on(turns::run(kind, usize::try_from(args.events)?));
+    }
     let mut bench = measure::Bench::new(args.words, args.rounds);
     sqlite::run(&mut bench, &runtime, args.events)?;
     redis::run(&mut bench, &runtime, args.events)?;

@@ -10,10 +10,7 @@ mod reading;
 mod work;
 
 use anyhow::{Context, Result};
-use domain::{
-    Event,
-    ports::{Atomicity, EventStore},
-};
+use domain::Event;
 use servers::{Aof, Binary, Config, Server};
 use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
@@ -40,7 +37,7 @@ pub(crate) async fn server() -> Result<Server> {
 }
 
 /// Creates a store with one partition on one server.
-async fn store(server: &Server) -> Result<Store> {
+pub(crate) async fn store(server: &Server) -> Result<Store> {
     Ok(RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new)?)
 }
 
@@ -52,15 +49,17 @@ async fn info(bare: &mut bare::Bare, section: &str, name: &str) -> Result<f64> {
     Ok(line.with_context(|| format!("INFO {section} has no {name}"))?.trim().parse()?)
 }
 
+/// Returns `used_memory` of the server, in bytes.
+pub(crate) async fn used_memory(server: &Server) -> Result<u64> {
+    Ok(info(&mut bare::Bare::connect(server).await?, "memory", "used_memory").await? as u64)
+}
+
 async fn append_all(store: &Store, events: &[Event]) -> Result<()> {
-    for batch in events.chunks(BATCH) {
-        store.append(batch, Atomicity::Each).await?;
-    }
-    Ok(())
+    crate::sqlite::append_all(store, events, BATCH).await
 }
 
 /// Splits events among concurrent callers.
-async fn at_once<F>(events: &[Event], callers: usize, call: impl Fn(Vec<Event>) -> F) -> Result<()>
+pub(crate) async fn at_once<F>(events: &[Event], callers: usize, call: impl Fn(Vec<Event>) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {

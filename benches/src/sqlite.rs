@@ -76,7 +76,8 @@ fn append(bench: &mut Bench, runtime: &Runtime, batch: usize, count: u64, least:
     bench.row(&name, "plain SQL, a row an index", count, &Target::Ratio(least), yardstick, ours)
 }
 
-async fn append_all(store: &Store, events: &[Event], batch: usize) -> Result<()> {
+/// Appends events in calls of `batch` events.
+pub(crate) async fn append_all(store: &dyn EventStore, events: &[Event], batch: usize) -> Result<()> {
     for batch in events.chunks(batch) {
         store.append(batch, Atomicity::Each).await?;
     }

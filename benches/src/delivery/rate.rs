@@ -45,7 +45,12 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, kind: Kind, count: u64) 
 }
 
 /// Returns the time until all events are handled and committed.
-async fn consume_all(store: &Arc<dyn Stores>, group: &str, handlers: usize, count: u64) -> Result<Duration> {
+pub(crate) async fn consume_all(
+    store: &Arc<dyn Stores>,
+    group: &str,
+    handlers: usize,
+    count: u64,
+) -> Result<Duration> {
     let bus = bus_over(store).await?;
     let begun = std::time::Instant::now();
     let (consumer, counter) = counting(&bus, group, handlers, StartAt::Earliest).await?;

@@ -4,13 +4,13 @@ use std::{fs, sync::Arc, time::Instant};
 
 use anyhow::{Result, ensure};
 use bus::StartAt;
-use domain::{Document, Event, Filter, Limits, ports::SystemClock};
-use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
+use domain::{Document, Event, Filter, Limits, ports::Stores};
+use replay::{Cancel, GroupReplayOptions, JobRunner, PlanRequest};
 use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
 use tokio::runtime::Runtime;
 
-use super::{PAGE, append_all, bus_over, counting, memory};
+use super::{PAGE, append_all, bus_over, counting, manager, memory, unpaced};
 use crate::{
     measure::{Bench, thousands},
     reading::scan,
@@ -40,18 +40,12 @@ async fn measure(count: u64) -> Result<(String, String)> {
     scan(&*store, Filter::default(), PAGE, count).await?;
     let yardstick = format!("{}/s", thousands(count as f64 / begun.elapsed().as_secs_f64()));
 
-    let bus = bus_over(&(store.clone() as Arc<dyn domain::ports::Stores>)).await?;
+    let stores: Arc<dyn Stores> = store.clone();
+    let bus = bus_over(&stores).await?;
     let (mut consumer, counter) = counting(&bus, "g", 16, StartAt::Head).await?;
     consumer.settled().await;
-    let manager =
-        ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
-            .with_groups(store.clone());
-    let options = GroupReplayOptions {
-        pace: Pace::Unpaced,
-        all: true,
-        batch_size: 1000,
-        ..GroupReplayOptions::to_all_groups()
-    };
+    let manager = manager(&stores);
+    let options = unpaced(GroupReplayOptions::to_all_groups());
     // Resets the peak of the memory use.
     fs::write("/proc/self/clear_refs", "5")?;
     let before = memory("VmRSS")?;

@@ -7,18 +7,15 @@ use std::{
 
 use anyhow::{Result, ensure};
 use bus::{Bus, StartAt};
-use domain::{
-    Filter,
-    ports::{Stores, SystemClock},
-};
-use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
+use domain::{Filter, ports::Stores};
+use replay::{Cancel, GroupReplayOptions, JobRunner, PlanRequest};
 use servers::Server;
 use store::Store;
 use tokio::runtime::Runtime;
 
 use super::{BATCH, append_all, bare::Bare, info, server, store, work::Work};
 use crate::{
-    delivery::counting,
+    delivery::{counting, manager, unpaced},
     measure::{Bench, Target, timed},
     sqlite::events,
 };
@@ -68,19 +65,12 @@ fn replaying(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
 /// Returns the time of a replay of the whole log into the only group, from its start to its end.
 async fn replay_all(store: &Arc<Store>, count: u64, work: &mut Work, server: &Server) -> Result<Duration> {
     let stores: Arc<dyn Stores> = store.clone();
-    let bus = Bus::builder(stores).enable_validation(false).build().await?;
+    let bus = Bus::builder(Arc::clone(&stores)).enable_validation(false).build().await?;
     let (mut consumer, counter) = counting(&bus, "g", 16, StartAt::Head).await?;
     consumer.settled().await;
-    let manager =
-        ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
-            .with_groups(store.clone());
+    let manager = manager(&stores);
     let plan = manager.plan(PlanRequest::new(Filter::default()), None).await?;
-    let options = GroupReplayOptions {
-        pace: Pace::Unpaced,
-        all: true,
-        batch_size: 1000,
-        ..GroupReplayOptions::to_all_groups()
-    };
+    let options = unpaced(GroupReplayOptions::to_all_groups());
     let begun = Instant::now();
     let run = async {
         let replay = manager.start_group_replay(&plan, &options).await?;
